@@ -1,0 +1,122 @@
+//! `strongroom-bench`: how fast and how frugal, measured from outside.
+//!
+//! ```text
+//!   plan ──▶ shapes (generated, not timed) ──▶ contest ──▶ report (a table for people, one JSON object for scripts)
+//!                                               │
+//!                     strongroom on a dev cluster, restic if installed; each an own process, each restore compared
+//! ```
+//!
+//! It knows the product only by its contracts: `strongroomd dev`, the profiles, the command line, `/metrics`, the SDK. So
+//! what it measures is what a user gets, process start and TLS handshakes included.
+//!
+//! Not here: benchmarks of single functions.
+
+mod application;
+mod binaries;
+mod catch_up;
+mod child;
+mod chunks;
+mod cluster;
+mod compare;
+mod content;
+mod contest;
+mod contestant;
+mod ground;
+mod idle;
+mod interrupt;
+mod machine;
+mod plan;
+mod probe;
+mod procfs;
+mod report;
+mod restic;
+mod shapes;
+mod space;
+mod vault;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::plan::Plan;
+
+#[derive(Parser)]
+#[command(
+    name = "strongroom-bench",
+    version,
+    about = "Measure a client and six nodes on this machine",
+    after_help = "Both programs are built first (cargo build --release); set STRONGROOM_BIN_DIR to take ready ones.\n\
+        Data is made below --dir and removed at the end. A table goes to stdout; with --json one object instead."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// One JSON object on stdout instead of the table.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Where data, cluster and restores lie meanwhile; by default Cargo's target directory. A disk, not a tmpfs:
+    /// nodes sync what they write.
+    #[arg(long, global = true, env = "STRONGROOM_BENCH_DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Two minutes: one file of 2 GiB, a small source tree, small snapshots.
+    Quick,
+    /// All shapes, with 1 and with 16 clients: about ten minutes.
+    Full,
+    /// Very many chunks in ten snapshots: whether memory grows with them. Fails if it does.
+    Chunks {
+        /// How many. A million take about ten minutes and 40 GB of disk meanwhile.
+        #[arg(long, default_value_t = 1_000_000)]
+        count: u64,
+    },
+    /// One of six nodes is away while much is written, and comes back under load: how long until it has caught up by
+    /// Raft snapshots. Fails if it did not, or if states or a restore differ.
+    CatchUp {
+        /// So much is acknowledged while it is away. Ten take some minutes and 30 GB of disk meanwhile.
+        #[arg(long, default_value_t = 10.0)]
+        gib: f64,
+        /// Clients at once.
+        #[arg(long, default_value_t = 4)]
+        clients: u32,
+    },
+    /// Six nodes with many groups and nothing to do: what that costs.
+    Idle {
+        /// How many groups, the cluster's own among them; a node serves 200.
+        #[arg(long, default_value_t = 100)]
+        groups: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let dir = arguments.dir.as_deref();
+    let done = match arguments.command {
+        Command::Quick => contest(&Plan::quick(), dir, arguments.json),
+        Command::Full => contest(&Plan::full(), dir, arguments.json),
+        Command::Idle { groups } => idle::run(groups, dir, arguments.json),
+        Command::Chunks { count } => chunks::run(count, dir, arguments.json),
+        Command::CatchUp { gib, clients } => catch_up::run(gib, clients, dir, arguments.json),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("strongroom-bench: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn contest(plan: &Plan, dir: Option<&Path>, is_json: bool) -> anyhow::Result<bool> {
+    let report = contest::run(plan, dir)?;
+    if is_json {
+        println!("{}", report.json());
+    } else {
+        print!("{}", report.table());
+    }
+    Ok(true)
+}

@@ -1,0 +1,138 @@
+//! What is measured: shapes of data, how often, by how many clients, and the space that it takes.
+//!
+//! Not here: how the bytes are made (`shapes.rs`).
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// What one shape of data is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One file that does not compress.
+    Random,
+    /// Many small files that compress as source code does.
+    Sources {
+        /// How many.
+        files: u32,
+    },
+    /// One file of rows, about 3:1.
+    Dump,
+}
+
+/// A shape of data that is backed up, backed up again unchanged, and restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// As the report names it.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes of one client's data.
+    pub bytes: u64,
+    /// How many clients at once, each with data of its own.
+    pub clients: u32,
+}
+
+impl Shape {
+    /// Bytes of all clients.
+    pub fn bytes_in_all(&self) -> u64 {
+        self.bytes * u64::from(self.clients)
+    }
+}
+
+/// Many snapshots of a few kilobytes: how long one takes from the command's start to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Small {
+    /// As the report names it.
+    pub name: &'static str,
+    /// Bytes of the one file.
+    pub bytes: u64,
+    /// How many snapshots each client makes, one after another.
+    pub snapshots: u32,
+    /// How many clients at once.
+    pub clients: u32,
+}
+
+/// What an application sees that keeps a client open (`application.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InProcess {
+    /// As the report names it.
+    pub name: &'static str,
+    /// Bytes of each snapshot.
+    pub bytes: usize,
+    /// How many snapshots, one after another.
+    pub snapshots: u32,
+    /// How often the leader is killed.
+    pub kills: u32,
+}
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Shapes, in order.
+    pub shapes: Vec<Shape>,
+    /// Latencies, in order.
+    pub small: Vec<Small>,
+    /// The last: it kills nodes.
+    pub application: InProcess,
+}
+
+impl Plan {
+    /// Two minutes.
+    pub fn quick() -> Self {
+        Self {
+            shapes: vec![
+                Shape { name: "random-2g", kind: Kind::Random, bytes: 2 * GIB, clients: 1 },
+                Shape { name: "sources-4k", kind: Kind::Sources { files: 4_000 }, bytes: 80_000_000, clients: 1 },
+            ],
+            small: vec![Small { name: "small-4k", bytes: 4 * KIB, snapshots: 100, clients: 1 }],
+            application: InProcess { name: "sdk-4k", bytes: 4096, snapshots: 100, kills: 5 },
+        }
+    }
+
+    /// Everything.
+    pub fn full() -> Self {
+        Self {
+            shapes: vec![
+                Shape { name: "random-2g", kind: Kind::Random, bytes: 2 * GIB, clients: 1 },
+                Shape { name: "sources-40k", kind: Kind::Sources { files: 40_000 }, bytes: 800_000_000, clients: 1 },
+                Shape { name: "dump-2g", kind: Kind::Dump, bytes: 2 * GIB, clients: 1 },
+                Shape { name: "random-128m-x16", kind: Kind::Random, bytes: 128 * MIB, clients: 16 },
+            ],
+            small: vec![
+                Small { name: "small-4k", bytes: 4 * KIB, snapshots: 400, clients: 1 },
+                Small { name: "small-4k-x16", bytes: 4 * KIB, snapshots: 50, clients: 16 },
+            ],
+            application: InProcess { name: "sdk-4k", bytes: 4096, snapshots: 400, kills: 30 },
+        }
+    }
+
+    /// Bytes that must be free. Nodes keep 6/4 of every shape (code 4+2) as if nothing compressed, and nothing can be
+    /// deleted meanwhile; the source, a restore and a rival's repository lie beside the largest shape; 4 GiB are for
+    /// logs, the nodes' reserves, segments that grow in steps, and a machine that goes on living.
+    pub fn space(&self) -> u64 {
+        let kept: u64 = self.shapes.iter().map(|shape| shape.bytes_in_all() / 2 * 3).sum();
+        let beside = self.shapes.iter().map(|shape| shape.bytes_in_all() * 3).max().unwrap_or(0);
+        kept + beside + 4 * GIB
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_asks_for_room_for_all_that_lies_there_at_once() {
+        let quick = Plan::quick();
+        assert!(13 * GIB < quick.space() && quick.space() < 15 * GIB, "{}", quick.space());
+        assert!(quick.space() < Plan::full().space());
+    }
+
+    #[test]
+    fn names_are_given_once() {
+        let full = Plan::full();
+        let names: Vec<_> = full.shapes.iter().map(|s| s.name).chain(full.small.iter().map(|s| s.name)).collect();
+        let once: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(once.len(), names.len());
+    }
+}

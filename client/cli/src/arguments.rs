@@ -1,0 +1,353 @@
+//! The command line as a whole: flags of every command, and which command.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::audit_list::AuditList;
+use crate::commands::backup::Backup;
+use crate::commands::enrol::Enrol;
+use crate::commands::identity_close::IdentityClose;
+use crate::commands::identity_list::IdentityList;
+use crate::commands::identity_token::IdentityToken;
+use crate::commands::init_key::InitKey;
+use crate::commands::issuer::{IssuerAccept, IssuerRegister, IssuerRetire, IssuerRevoke};
+use crate::commands::ls::Ls;
+use crate::commands::node_token::NodeToken;
+use crate::commands::receipt_get::ReceiptGet;
+use crate::commands::receipt_verify::ReceiptVerify;
+use crate::commands::restore::Restore;
+use crate::commands::shard_create::ShardCreate;
+use crate::commands::snapshots::Snapshots;
+use crate::commands::status::Status;
+use crate::commands::tenant_create::TenantCreate;
+use crate::commands::tenant_standing::{TenantEnd, TenantStanding};
+use crate::commands::vault_card::VaultCard;
+use crate::commands::vault_create::VaultCreate;
+use crate::commands::vault_list::VaultList;
+use crate::commands::vault_show::VaultShow;
+use crate::commands::verify::Verify;
+use crate::context::{Context, Global};
+use crate::exit::{Effect, Exit, Failure};
+
+/// Backs up to a Strongroom cluster and restores from it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "strongroom",
+    version,
+    about = "Backs up to a Strongroom cluster and restores from it",
+    arg_required_else_help = true,
+    after_help = "\
+A day with it:
+  export STRONGROOM_PROFILE=/etc/strongroom/web-1.toml
+  strongroom backup /srv/www --vault papers
+  strongroom snapshots --vault papers
+  strongroom verify latest --vault papers
+  strongroom restore latest --vault papers --to /tmp/www      (with a restorer's profile)
+
+SNAPSHOT is an id, the first 8 or more digits of one, or `latest` with --vault and perhaps --name.
+Every flag has an environment variable: --profile is STRONGROOM_PROFILE, --vault is STRONGROOM_VAULT, and so on.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 outcome unknown, 5 done but some entries skipped,
+6 damage found, 7 unavailable until the deadline, 130 interrupted.
+
+Commands that need a node's disk (run, init, join, ca, doctor, dev, demo, inspect) are in `strongroomd`."
+)]
+pub struct Arguments {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Back up files and directories as one snapshot.
+    Backup(Backup),
+    /// Restore a snapshot, or paths of it.
+    Restore(Restore),
+    /// Read all of a snapshot and check every byte, without writing it anywhere.
+    Verify(Verify),
+    /// List snapshots.
+    Snapshots(Snapshots),
+    /// List what is in a snapshot.
+    Ls(Ls),
+    /// Vaults: containers of snapshots with their own keys and rules.
+    #[command(subcommand, arg_required_else_help = true)]
+    Vault(Vault),
+    /// The tenant's audit log: who did what, when, and who was refused.
+    #[command(subcommand, arg_required_else_help = true)]
+    Audit(Audit),
+    /// Receipts: proofs that a snapshot is committed.
+    #[command(subcommand, arg_required_else_help = true)]
+    Receipt(Receipt),
+    /// Become an identity of a tenant with a token, or get a certificate with a signing key.
+    Enrol(Enrol),
+    /// The people and machines of the tenant.
+    #[command(subcommand, arg_required_else_help = true)]
+    Identity(Identity),
+    /// Nodes, for operators.
+    #[command(subcommand, arg_required_else_help = true)]
+    Node(Node),
+    /// Shards, for operators.
+    #[command(subcommand, arg_required_else_help = true)]
+    Shard(Shard),
+    /// CAs: which may vouch for whom.
+    #[command(subcommand, arg_required_else_help = true)]
+    Issuer(Issuer),
+    /// Tenants, for operators.
+    #[command(subcommand, arg_required_else_help = true)]
+    Tenant(Tenant),
+    /// Show nodes, shards, blobs and the clock.
+    Status(Status),
+    /// Make a key: a tenant's root key, an identity's signing key, a writer's or a restorer's.
+    InitKey(InitKey),
+}
+
+/// What to do with vaults.
+#[derive(Debug, Subcommand)]
+pub enum Vault {
+    /// Create a vault.
+    Create(VaultCreate),
+    /// List the tenant's vaults.
+    List(VaultList),
+    /// Show one vault: who can open it, who writes into it.
+    Show(VaultShow),
+    /// Give a writer its card in a vault that exists.
+    Card(VaultCard),
+}
+
+/// What to do with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// List its leaves, each proved.
+    List(AuditList),
+}
+
+/// What to do with receipts.
+#[derive(Debug, Subcommand)]
+pub enum Receipt {
+    /// Fetch a snapshot's receipt.
+    Get(ReceiptGet),
+    /// Verify a receipt; asks no node.
+    Verify(ReceiptVerify),
+}
+
+/// What to do with tenants.
+#[derive(Debug, Subcommand)]
+pub enum Tenant {
+    /// Admit a tenant to the cluster.
+    Create(TenantCreate),
+    /// Stop a tenant's people; nothing is lost.
+    Suspend(TenantStanding),
+    /// Let a suspended tenant's people go on.
+    Resume(TenantStanding),
+    /// End a tenant for ever; what is locked stays.
+    End(TenantEnd),
+}
+
+/// What to do with identities.
+#[derive(Debug, Subcommand)]
+pub enum Identity {
+    /// Issue a token with which somebody new enrols.
+    Token(IdentityToken),
+    /// List them.
+    List(IdentityList),
+    /// Close one for ever.
+    Close(IdentityClose),
+}
+
+/// What to do with nodes.
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// Issue a token with which a machine joins.
+    Token(NodeToken),
+}
+
+/// What to do with shards.
+#[derive(Debug, Subcommand)]
+pub enum Shard {
+    /// Create a shard on nodes that are there.
+    Create(ShardCreate),
+}
+
+/// What to do with CAs.
+#[derive(Debug, Subcommand)]
+pub enum Issuer {
+    /// Say with the tenant's root key that a CA may issue for its people.
+    Accept(IssuerAccept),
+    /// Register a CA for one plane.
+    Register(IssuerRegister),
+    /// Take a CA out of use for ever.
+    Retire(IssuerRetire),
+    /// Tell the cluster what a CA took back.
+    Revoke(IssuerRevoke),
+}
+
+impl Command {
+    /// Whether stopping it leaves a doubt.
+    pub fn effect(&self) -> Effect {
+        match self {
+            Self::Backup(_)
+            | Self::Vault(Vault::Create(_) | Vault::Card(_))
+            | Self::Enrol(_)
+            | Self::Identity(Identity::Token(_) | Identity::Close(_))
+            | Self::Node(Node::Token(_))
+            | Self::Shard(Shard::Create(_))
+            | Self::Issuer(Issuer::Register(_) | Issuer::Retire(_) | Issuer::Revoke(_))
+            | Self::Tenant(Tenant::Create(_) | Tenant::Suspend(_) | Tenant::Resume(_) | Tenant::End(_)) => {
+                Effect::Changes
+            }
+            Self::Restore(_)
+            | Self::Verify(_)
+            | Self::Snapshots(_)
+            | Self::Ls(_)
+            | Self::Audit(Audit::List(_))
+            | Self::Receipt(Receipt::Get(_) | Receipt::Verify(_))
+            | Self::Vault(Vault::List(_) | Vault::Show(_))
+            | Self::Identity(Identity::List(_))
+            | Self::Issuer(Issuer::Accept(_))
+            | Self::Status(_)
+            | Self::InitKey(_) => Effect::None,
+        }
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self {
+            Self::Backup(command) => command.run(context).await,
+            Self::Restore(command) => command.run(context).await,
+            Self::Verify(command) => command.run(context).await,
+            Self::Snapshots(command) => command.run(context).await,
+            Self::Ls(command) => command.run(context).await,
+            Self::Vault(Vault::Create(command)) => command.run(context).await,
+            Self::Vault(Vault::List(command)) => command.run(context).await,
+            Self::Vault(Vault::Show(command)) => command.run(context).await,
+            Self::Vault(Vault::Card(command)) => command.run(context).await,
+            Self::Audit(Audit::List(command)) => command.run(context).await,
+            Self::Receipt(Receipt::Get(command)) => command.run(context).await,
+            Self::Receipt(Receipt::Verify(command)) => command.run(context),
+            Self::Tenant(Tenant::Create(command)) => command.run(context).await,
+            Self::Tenant(Tenant::Suspend(command)) => command.suspend(context).await,
+            Self::Tenant(Tenant::Resume(command)) => command.resume(context).await,
+            Self::Tenant(Tenant::End(command)) => command.run(context).await,
+            Self::Enrol(command) => command.run(context).await,
+            Self::Identity(Identity::Token(command)) => command.run(context).await,
+            Self::Identity(Identity::List(command)) => command.run(context).await,
+            Self::Identity(Identity::Close(command)) => command.run(context).await,
+            Self::Node(Node::Token(command)) => command.run(context).await,
+            Self::Shard(Shard::Create(command)) => command.run(context).await,
+            Self::Issuer(Issuer::Accept(command)) => command.run(context).await,
+            Self::Issuer(Issuer::Register(command)) => command.run(context).await,
+            Self::Issuer(Issuer::Retire(command)) => command.run(context).await,
+            Self::Issuer(Issuer::Revoke(command)) => command.run(context).await,
+            Self::Status(command) => command.run(context).await,
+            Self::InitKey(command) => command.run(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable_of_its_own_name() {
+        fn walk(command: &clap::Command) {
+            for flag in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
+                let long = flag.get_long().unwrap();
+                if matches!(long, "help" | "version") {
+                    continue;
+                }
+                let variable = flag.get_env().unwrap_or_else(|| panic!("{} --{long} has none", command.get_name()));
+                let expected = format!("STRONGROOM_{}", long.to_uppercase().replace('-', "_"));
+                assert_eq!(variable.to_str(), Some(expected.as_str()), "{} --{long}", command.get_name());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Arguments::command());
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_and_shows_how() {
+        fn walk(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no description", command.get_name());
+            for argument in command.get_arguments() {
+                let has_help = argument.get_help().is_some() || argument.get_id() == "help";
+                assert!(has_help, "{} {} has no help", command.get_name(), argument.get_id());
+            }
+            if command.get_subcommands().next().is_none() {
+                assert!(command.get_after_help().is_some(), "{} shows no example", command.get_name());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Arguments::command());
+    }
+
+    #[test]
+    fn flags_of_every_command_stand_anywhere() {
+        for line in [
+            "strongroom --json --profile p.toml backup /srv --vault v --deadline 5s",
+            "strongroom backup --json /srv --profile p.toml --vault v --deadline 5s",
+            "strongroom --deadline 5s vault create v --profile p.toml --json --quiet",
+            "strongroom tenant create acme --founding f --issuer ca.pem --width 3 --profile p.toml",
+            "strongroom tenant create acme --founding f --profile p.toml",
+            "strongroom identity token web-1 --role writer --lifetime 5m",
+            "strongroom identity close web-1 --reason gone",
+            "strongroom enrol - --out web-1.toml",
+            "strongroom enrol --renew --profile web-1.toml",
+            "strongroom node token south-1 --region south",
+            "strongroom shard create a b c",
+            "strongroom issuer register ca.pem --plane tenant --acceptance a --acceptance b",
+            "strongroom issuer revoke ca.pem --list ca.crl",
+            "strongroom restore 0123456789abcdef --to /tmp/x a/b c --into",
+            "strongroom ls latest a --vault v --name web-1/nightly",
+            "strongroom verify 01234567 -q",
+            "strongroom snapshots",
+            "strongroom status --json",
+            "strongroom audit list --since 2026-11-01T00:00:00Z",
+            "strongroom receipt verify www.receipt --voters log",
+            "strongroom receipt get latest --vault v --out www.receipt",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        for line in [
+            "strongroom backup --vault v",
+            "strongroom backup /srv",
+            "strongroom backup /srv --vault Papers",
+            "strongroom backup /srv --vault v --deadline soon",
+            "strongroom restore latest",
+            "strongroom restore 0123 --to /tmp/x",
+            "strongroom restore 0123456x --to /tmp/x",
+            "strongroom vault create",
+            "strongroom tenant create acme",
+            "strongroom identity token web-1",
+            "strongroom identity token web-1 --role king",
+            "strongroom enrol --door nowhere --out x.toml",
+            "strongroom shard create",
+            "strongroom dev",
+            "strongroom backup /srv --vault v --colour",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! `restore`: a snapshot, or paths of it, into a directory.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use serde::Serialize;
+use strongroom::restore::{Occupied, RestoreRequest, Restored};
+
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::output::Item;
+use crate::progress::{Doing, Watch};
+use crate::text::{FileName, count, size, span};
+use crate::which::Which;
+
+/// Flags of `restore`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Needs a restorer's profile. Everything is checked into a staging directory first, which is renamed into place at the
+end: DIR absent, it appears whole; DIR empty, it is filled; DIR not empty, it is refused unless --into, which replaces
+files of the same name. One PATH: DIR holds what is inside it, or the file; several: DIR holds each under its base name.
+
+Files that are damaged everywhere are left out and named; the exit code is 6 then. An interrupted restore shows
+nothing; the next one clears up behind it.
+
+Examples:
+  strongroom restore latest --vault papers --to /tmp/www
+  strongroom restore 0123abcd etc/ssh --to /tmp/ssh
+  strongroom restore latest srv/a srv/b --vault papers --name web-1/nightly --to /srv --into")]
+pub struct Restore {
+    /// Which snapshot.
+    #[command(flatten)]
+    which: Which,
+
+    /// Only these paths, as `ls` shows them.
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+
+    /// The directory to restore into.
+    #[arg(long, env = "STRONGROOM_TO", value_name = "DIR")]
+    to: PathBuf,
+
+    /// DIR may hold something; files of the same name are replaced.
+    #[arg(long, env = "STRONGROOM_INTO", value_parser = FalseyValueParser::new())]
+    into: bool,
+}
+
+/// The result.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "restore")]
+struct Done {
+    snapshot: String,
+    to: FileName,
+    files: u64,
+    bytes: u64,
+    seconds: f64,
+    fragments_bad: u64,
+    blobs_rebuilt: u64,
+}
+
+impl Restore {
+    /// Restores.
+    pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let client = context.client().await?;
+        let watch = Watch::new(Doing::Restoring, &context.output);
+        let request = RestoreRequest {
+            paths: self.paths.into_iter().map(OsString::into_vec).collect(),
+            occupied: if self.into { Occupied::Merged } else { Occupied::Refused },
+            progress: watch.progress(),
+            ..RestoreRequest::new(self.which.resolve(&client).await?, self.to.clone())
+        };
+        let restored = client.restore(request).await?;
+        for entry in &restored.left_out {
+            watch.skipped(&entry.path, &entry.why);
+        }
+        drop(watch);
+        context.output.item(&Done {
+            snapshot: restored.snapshot.to_string(),
+            to: FileName::of(&self.to),
+            files: restored.files,
+            bytes: restored.bytes,
+            seconds: restored.duration.as_secs_f64(),
+            fragments_bad: restored.fragments_bad,
+            blobs_rebuilt: restored.blobs_rebuilt,
+        })?;
+        Ok(exit_of(&restored))
+    }
+}
+
+/// Damage weighs more than what this version does not understand.
+fn exit_of(restored: &Restored) -> Exit {
+    match (restored.is_whole(), restored.left_out.is_empty()) {
+        (false, _) => Exit::DamageFound,
+        (true, false) => Exit::SomeSkipped,
+        (true, true) => Exit::Done,
+    }
+}
+
+impl Item for Done {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "restored {} to {}: {}, {} in {}",
+            self.snapshot,
+            self.to,
+            count(self.files, "file", "files"),
+            size(self.bytes),
+            span(std::time::Duration::from_secs_f64(self.seconds)),
+        );
+        if self.fragments_bad != 0 || self.blobs_rebuilt != 0 {
+            text.push_str(&format!(
+                "\n{} damaged, {} rebuilt from others",
+                count(self.fragments_bad, "fragment was", "fragments were"),
+                count(self.blobs_rebuilt, "blob was", "blobs were"),
+            ));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use strongroom::restore::DamagedFile;
+    use strongroom_format::id::SnapshotId;
+
+    use super::*;
+
+    fn restored(damaged: usize, left_out: usize) -> Restored {
+        let some = |count| vec![DamagedFile { path: b"a".to_vec(), why: "gone".into() }; count];
+        Restored {
+            snapshot: SnapshotId::from_bytes([7; 16]),
+            files: 1,
+            bytes: 2,
+            duration: Duration::from_secs(3),
+            fragments_bad: 4,
+            blobs_rebuilt: 5,
+            damaged: some(damaged),
+            left_out: some(left_out),
+        }
+    }
+
+    #[test]
+    fn n146_what_is_not_whole_has_a_code_of_its_own() {
+        assert_eq!(exit_of(&restored(0, 0)), Exit::Done);
+        assert_eq!(exit_of(&restored(0, 1)), Exit::SomeSkipped);
+        assert_eq!(exit_of(&restored(1, 1)), Exit::DamageFound);
+    }
+
+    #[test]
+    fn the_result_has_the_fields_of_the_contract() {
+        let done = Done {
+            snapshot: "07".into(),
+            to: FileName(b"/tmp/x".to_vec()),
+            files: 1,
+            bytes: 2,
+            seconds: 3.0,
+            fragments_bad: 4,
+            blobs_rebuilt: 5,
+        };
+        let expected = r#"{"type":"restore","snapshot":"07","to":"/tmp/x","files":1,"bytes":2,"seconds":3.0,"fragments_bad":4,"blobs_rebuilt":5}"#;
+        assert_eq!(serde_json::to_string(&done).unwrap(), expected);
+        assert!(done.text().contains("4 fragments were damaged"));
+    }
+}

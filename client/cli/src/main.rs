@@ -1,0 +1,79 @@
+//! `strongroom`: what needs a tenant's or an operator's identity or keys, on the command line.
+//!
+//! ```text
+//!   arguments.rs ──▶ commands/*.rs ──▶ the SDK
+//!                        └──▶ output.rs (stdout)   progress.rs (stderr)   exit.rs (why and with which code)
+//! ```
+//!
+//! Promises to scripts are in CONTRACTS: results on stdout, all else on stderr; with `--json` the last line is the
+//! result or an error object; the exit code says what to do next. Not here: what needs a node's disk (`strongroomd`).
+
+mod arguments;
+mod commands;
+mod context;
+mod exit;
+mod new_file;
+mod output;
+mod progress;
+mod public_key;
+mod text;
+mod usage;
+mod vault_item;
+mod which;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::arguments::Arguments;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::output::{Chatter, Output};
+
+/// How long work that cannot be interrupted may take to end.
+const SHUTDOWN: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(fault) => return usage::explain(&fault),
+    };
+    let output = Output::new(arguments.global.format(), arguments.global.chatter());
+    let ended = run(arguments, &output);
+    let exit = match &ended {
+        Ok(exit) => *exit,
+        Err(failure) => failure.exit(),
+    };
+    if let Err(failure) = ended {
+        output.failure(&failure);
+    }
+    exit.into()
+}
+
+fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
+    let warnings = match output.chatter() {
+        Chatter::Normal => LevelFilter::WARN,
+        Chatter::Quiet => LevelFilter::ERROR,
+    };
+    let filter = EnvFilter::builder().with_default_directive(warnings.into()).with_env_var("STRONGROOM_LOG");
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter.from_env_lossy())
+        .without_time()
+        .with_target(false)
+        .init();
+    let runtime = tokio::runtime::Runtime::new().map_err(|cause| Failure::broken("cannot start", &cause))?;
+    let context = Context::new(arguments.global, output.clone());
+    let effect = arguments.command.effect();
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = arguments.command.run(&context) => ended,
+            _signal = tokio::signal::ctrl_c() => Err(Failure::Interrupted(effect)),
+        }
+    });
+    runtime.shutdown_timeout(SHUTDOWN);
+    ended
+}

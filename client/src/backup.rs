@@ -1,0 +1,214 @@
+//! Backup: a tree of files becomes one snapshot, sealed here, kept by the shards of the tenant.
+//!
+//! ```text
+//!   vault statement, card ─▶ draft: key, wrap, id                          (draft.rs)
+//!   walk ─▶ read ─▶ chunks, entries                                        (walk.rs, read.rs, reading.rs)
+//!        small and at home ─▶ one entry from opening to commit             (small.rs)
+//!        else ─▶ contents ─▶ every shard of the set                        (spread.rs, stream.rs, upload.rs)
+//!             └▶ manifest ─▶ home shard ─▶ seal parts ─▶ commit
+//!   receipt, verified                                                      (proof.rs)
+//! ```
+//!
+//! Promises: nothing is sealed before the vault's statement was verified (N119); nothing is sent that does not open
+//! (N112); a node that dies or a leader that changes interrupts nothing as long as somebody answers within the client's
+//! patience; the receipt in a [`Backup`] has been verified, and one that lacks a majority is not in it. Memory is bounded, whatever is backed up,
+//! except for index-tree nodes (about 70 bytes a chunk).
+
+mod cut;
+mod distrust;
+mod draft;
+pub(crate) mod memory;
+mod pack;
+pub(crate) mod proof;
+pub(crate) mod read;
+mod reading;
+mod request;
+mod scribe;
+pub(crate) mod sealer;
+mod small;
+mod spread;
+mod stream;
+mod tally;
+mod upload;
+pub(crate) mod walk;
+mod which;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strongroom_format::code::{Code, Strength};
+use strongroom_format::id::{SnapshotId, VaultName};
+use strongroom_format::label::Label;
+use strongroom_format::summary::Summary;
+
+pub use self::request::BackupRequest;
+pub use self::walk::{CacheDirectories, Source};
+
+use self::distrust::Distrust;
+use self::draft::Draft;
+use self::proof::{Proof, Wanted};
+use self::reading::Reading;
+use self::spread::{Committed, Spread};
+use self::tally::Tally;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// A backup that loses its lease, or whose dedup answers were stale, is begun again so many times: what arrived before
+/// is not sent again.
+const ATTEMPTS: usize = 3;
+
+/// A committed snapshot and what it took to make it.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// Its id.
+    pub snapshot: SnapshotId,
+    /// The vault.
+    pub vault: VaultName,
+    /// Its name within its writer.
+    pub name: Label,
+    /// Files.
+    pub files: u64,
+    /// Directories, without the one that was backed up itself.
+    pub dirs: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// What was there and is not in it.
+    pub skipped: u64,
+    /// Bytes of all files.
+    pub bytes_read: u64,
+    /// Sealed bytes that were sent.
+    pub bytes_sent: u64,
+    /// Chunks that were sealed and sent, of contents and manifest.
+    pub chunks_new: u64,
+    /// Chunks that the shards knew, or that occurred before in this backup.
+    pub chunks_known: u64,
+    /// How long it took.
+    pub duration: Duration,
+    /// The code of the home shard.
+    pub code: Code,
+    /// Fragments that lie in another slot than their own, as the receipt says.
+    pub handed_over: Option<u64>,
+    /// What it survives.
+    pub survives: Strength,
+    /// The receipt, verified; `None`: the snapshot is committed, but within the client's patience too few voters signed
+    /// its receipt. [`Client::receipt`] fetches it later.
+    pub receipt: Option<Proof>,
+}
+
+impl Client {
+    /// Backs up, and returns when the snapshot is committed and its receipt verified, or when it is committed and no
+    /// receipt came within the client's patience. Dropping the future abandons the
+    /// upload; what was registered is known to the next backup for as long as its lease lasts.
+    ///
+    /// # Errors
+    /// `Refused` with the rules' reason, or with `PROVENANCE_INVALID`, `ROLLBACK_DETECTED`, `NO_CARD` before anything
+    /// is sealed; `Unknown` if nobody said whether the commit took effect; `Unavailable` after the client's patience.
+    pub async fn back_up(&self, request: BackupRequest) -> Result<Backup> {
+        let began = Instant::now();
+        let distrust = Arc::new(Distrust::default());
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let distrusted = distrust.len();
+            let draft = Draft::begin(self, request.clone()).await?;
+            let tally = Arc::new(Tally::new(request.progress.clone()));
+            match make(&draft, attempt == 1, &tally, &distrust).await {
+                Ok(committed) => return finish(&draft, committed, &tally, began).await,
+                // Where nothing moved, patience is patience: it does not begin anew with each attempt.
+                Err(error)
+                    if attempt < ATTEMPTS
+                        && is_worth_another(&error, distrusted < distrust.len())
+                        && (distrusted < distrust.len()
+                            || 0 < tally.batches()
+                            || began.elapsed() < draft.client.patience()) =>
+                {
+                    tracing::warn!(%error, attempt, "the backup begins again; what arrived is not sent again");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Makes the snapshot: the short way, if that is allowed and possible, else the long one.
+async fn make(draft: &Draft, may_be_short: bool, tally: &Arc<Tally>, distrust: &Arc<Distrust>) -> Result<Committed> {
+    let mut reading = Reading::start(draft);
+    let session = Session::open(&draft.client, draft.topology.home, small::BUDGET_BYTES);
+    let (session, ()) = futures_util::future::join(session, reading.look_ahead()).await;
+    let session = Arc::new(session?);
+    let committed = make_in(draft, &session, &mut reading, may_be_short, tally, distrust).await;
+    // A courtesy: it ends by itself.
+    let _ended = tokio::time::timeout(Duration::from_secs(2), session.end()).await;
+    committed
+}
+
+async fn make_in(
+    draft: &Draft,
+    session: &Arc<Session>,
+    reading: &mut Reading,
+    may_be_short: bool,
+    tally: &Arc<Tally>,
+    distrust: &Arc<Distrust>,
+) -> Result<Committed> {
+    let home = draft.topology.home;
+    let groups = match reading.whole() {
+        Some(steps) => {
+            let groups = small::groups(draft, steps);
+            if may_be_short && groups == [home] {
+                return small::commit(draft, session, steps, tally, distrust).await;
+            }
+            groups
+        }
+        None => draft.topology.part_groups(),
+    };
+    let spread = Spread::open(draft, Arc::clone(session), groups, Arc::clone(tally), Arc::clone(distrust)).await?;
+    spread.commit(reading).await
+}
+
+/// Whether beginning again can help.
+fn is_worth_another(error: &Error, learnt: bool) -> bool {
+    match error.reason() {
+        Some(
+            "LEASE_ENDED" | "SESSION_ENDED" | "SET_VERSION" | "POLICY_MISMATCH" | "VERSION_CONFLICT" | "WITHDRAWN",
+        ) => true,
+        Some("MANIFEST_MISMATCH") => learnt,
+        Some(_) | None => false,
+    }
+}
+
+async fn finish(draft: &Draft, committed: Committed, tally: &Tally, began: Instant) -> Result<Backup> {
+    let wanted = Wanted {
+        snapshot: draft.snapshot,
+        envelope: &committed.envelope,
+        vault: draft.vault.statement.vault,
+        label: &draft.request.name,
+    };
+    let receipt = match Proof::fetch(&draft.client, wanted).await {
+        Ok(proof) => Some(proof),
+        Err(Error::Unavailable { message }) => {
+            tracing::warn!(message, "the snapshot is committed; too few voters have signed its receipt yet");
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let Summary { files, dirs, links, bytes, skipped } = committed.summary;
+    Ok(Backup {
+        snapshot: draft.snapshot,
+        vault: draft.request.vault.clone(),
+        name: draft.request.name.clone(),
+        files,
+        dirs,
+        links,
+        skipped,
+        bytes_read: bytes,
+        bytes_sent: tally.bytes_sent(),
+        chunks_new: tally.chunks_new(),
+        chunks_known: tally.chunks_known(),
+        duration: began.elapsed(),
+        code: receipt.as_ref().map_or(draft.topology.shard(draft.topology.home)?.code, |proof| proof.receipt.code),
+        handed_over: receipt.as_ref().map(|proof| proof.says.handed_over),
+        survives: receipt.as_ref().map_or(committed.strength, |proof| proof.says.strength),
+        receipt,
+    })
+}

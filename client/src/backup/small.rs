@@ -1,0 +1,415 @@
+//! A small snapshot that lies in its tenant's home shard alone: from opening to commit one entry, one Raft round.
+//!
+//! ```text
+//!   all that was read, all at home ─▶ which? ─▶ seal ─▶ trees ─▶ envelope ─▶ records
+//!        blobs ═▶ stream ─▶ one entry: OpenSnapshot · RegisterChunks · PutNodes · SealPart · CommitSnapshot
+//! ```
+//!
+//! Its fragments are written under the session's own lease. Promises: whether the entry was applied is asked, not
+//! guessed; what was refused for a reason that passes is tried again the long way, under another id.
+//! Not here: the long way (`spread.rs`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use strongroom_format::codec;
+use strongroom_format::command::Body;
+use strongroom_format::id::{ChunkId, DekId, Digest, GroupId};
+use strongroom_format::keys::LengthKey;
+use strongroom_format::manifest::entry::Run;
+use strongroom_format::outcome::{Done, Outcome, Refusal};
+use strongroom_format::placement::group_of_run;
+use strongroom_format::seal::Kind;
+use strongroom_format::summary::Summary;
+use strongroom_format::tree::{Cutter, LeafEntry, Root, TreeBuilder};
+use strongroom_proto::v1 as pb;
+use strongroom_proto::v1::upload_reply::What as Answer;
+use strongroom_proto::v1::upload_request::What as Ask;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::distrust::Distrust;
+use super::draft::{Draft, Roots, manifest_root, part_root};
+use super::read::Step;
+use super::scribe::Scribe;
+use super::spread::Committed;
+use super::tally::Tally;
+use super::upload::Outgoing;
+use super::which::{Known, Shelf};
+use crate::error::{Answered, Error, Result, answered};
+use crate::session::{Session, outcome, unexpected};
+
+/// What may be written under the session's own lease.
+pub(crate) const BUDGET_BYTES: u64 = 32 << 20;
+/// The entry is waited for so long; then the session is asked.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// No command carries more nodes than this in bytes.
+const NODES_BYTES_MAX: usize = 1 << 20;
+
+/// The shards in which the runs of what was read lie, and the home shard, sorted.
+pub(crate) fn groups(draft: &Draft, steps: &[Step]) -> Vec<GroupId> {
+    let chunks = steps.iter().filter_map(|step| match step {
+        Step::Chunk(chunk) => Some(chunk.id),
+        Step::Top(_) | Step::Entry(_) | Step::Skipped => None,
+    });
+    let topology = &draft.topology;
+    let vault = draft.vault.statement.vault;
+    let group = |run: &Vec<ChunkId>| group_of_run(&topology.tenant, &vault, &run[0], &topology.set);
+    let mut groups: BTreeSet<GroupId> = runs(chunks.collect()).iter().filter_map(group).collect();
+    groups.insert(topology.home);
+    groups.into_iter().collect()
+}
+
+/// Commits what was read, all of which lies at home.
+pub(crate) async fn commit(
+    draft: &Draft,
+    session: &Session,
+    steps: &[Step],
+    tally: &Tally,
+    distrust: &Distrust,
+) -> Result<Committed> {
+    let plan = Plan::of(draft, steps)?;
+    let shelf = Shelf {
+        client: &draft.client,
+        group: session.group(),
+        vault: draft.vault.statement.vault,
+        domain: draft.keys.domain,
+    };
+    let ids: Vec<ChunkId> = plan.chunks.keys().filter(|id| distrust.trusts(id)).copied().collect();
+    let known = shelf.which(&ids).await?;
+    let foreign: BTreeSet<DekId> =
+        known.values().map(|known| known.dek).filter(|dek| *dek != draft.sealer.dek()).collect();
+    let (entries, mut blobs) = seal(draft, &plan, &known, tally).await?;
+    let foreign_wraps = draft.foreign_wraps(foreign.into_iter().collect()).await?;
+
+    let length_key = &draft.keys.length_key;
+    let (mut nodes, content) = tree(length_key, &plan.contents, &entries, &plan)?;
+    let (manifest_nodes, manifest) = tree(length_key, &plan.manifest, &entries, &plan)?;
+    nodes.extend(manifest_nodes);
+    let manifest = manifest.ok_or_else(|| Error::broken("a manifest has at least its header"))?;
+    let home = session.group();
+    let roots = Roots { parts: vec![part_root(home, content.as_ref())], manifest: manifest_root(&manifest) };
+    let (envelope, envelope_bytes) = draft.envelope(roots, &plan.summary)?;
+    let records = draft.records(home, &nodes, &foreign_wraps, &envelope_bytes)?;
+    let (refs, record_blobs): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+    blobs.extend(record_blobs);
+
+    let mut bodies = vec![Body::OpenSnapshot(draft.opening(vec![home], BUDGET_BYTES))];
+    bodies.extend(put_nodes(draft, session, &nodes));
+    bodies.push(Body::SealPart { snapshot: draft.snapshot, roots: envelope.roots_in(home, home), records: refs });
+    bodies.push(Body::CommitSnapshot { envelope: envelope_bytes, sealed: Vec::new() });
+    let submitted = submit(draft, session, blobs, bodies).await?;
+    judge(draft, session, submitted, envelope.digest(), plan.summary, distrust).await
+}
+
+/// What was read, as far as it is the same for every shard.
+struct Plan {
+    /// Every chunk once.
+    chunks: BTreeMap<ChunkId, (Kind, Bytes)>,
+    /// The runs of the contents.
+    contents: Vec<Vec<ChunkId>>,
+    /// The runs of the manifest.
+    manifest: Vec<Vec<ChunkId>>,
+    summary: Summary,
+}
+
+impl Plan {
+    fn of(draft: &Draft, steps: &[Step]) -> Result<Self> {
+        let home = draft.topology.home;
+        let mut chunks = BTreeMap::new();
+        let mut scribe = Scribe::new(draft.vault.statement.chunking);
+        let (mut contents, mut manifest) = (Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Top(attributes) => scribe.top(*attributes),
+                Step::Skipped => scribe.skipped(),
+                Step::Chunk(chunk) => {
+                    contents.push(chunk.id);
+                    chunks.insert(chunk.id, (Kind::Data, chunk.plaintext.clone()));
+                }
+                Step::Entry(entry) => manifest.extend(scribe.entry(entry)?),
+            }
+        }
+        let contents = runs(contents);
+        let order: Vec<Run> = contents
+            .iter()
+            .map(|run| Run { group: home, chunks: u32::try_from(run.len()).expect("at most 1024") })
+            .collect();
+        let (rest, summary) = scribe.finish(&order)?;
+        manifest.extend(rest);
+        let mut names = Vec::with_capacity(manifest.len());
+        for plaintext in manifest {
+            let id = draft.sealer.name(Kind::Manifest, &plaintext);
+            names.push(id);
+            chunks.insert(id, (Kind::Manifest, plaintext.into()));
+        }
+        Ok(Self { chunks, contents, manifest: runs(names), summary })
+    }
+}
+
+fn runs(chunks: Vec<ChunkId>) -> Vec<Vec<ChunkId>> {
+    let mut cutter = Cutter::new();
+    let mut runs = Vec::new();
+    let mut run = Vec::new();
+    for chunk in chunks {
+        run.push(chunk);
+        if cutter.is_border_behind(chunk.as_bytes()) {
+            runs.push(std::mem::take(&mut run));
+        }
+    }
+    if !run.is_empty() {
+        runs.push(run);
+    }
+    runs
+}
+
+/// Seals what is not known.
+async fn seal(
+    draft: &Draft,
+    plan: &Plan,
+    known: &BTreeMap<ChunkId, Known>,
+    tally: &Tally,
+) -> Result<(BTreeMap<ChunkId, LeafEntry>, Vec<Outgoing>)> {
+    let mut entries = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for (id, (kind, plaintext)) in &plan.chunks {
+        match known.get(id) {
+            Some(Known { blob, stored_bytes, .. }) => {
+                entries.insert(*id, LeafEntry { chunk: *id, blob: *blob, stored_bytes: *stored_bytes });
+            }
+            None => unknown.push((*id, *kind, plaintext.clone())),
+        }
+    }
+    let references: usize = plan.contents.iter().chain(&plan.manifest).map(Vec::len).sum();
+    tally.known((references - unknown.len()) as u64);
+    let sealer = Arc::clone(&draft.sealer);
+    let sealing = tokio::task::spawn_blocking(move || {
+        let sealed = unknown.into_iter().map(|(id, kind, plaintext)| Ok((id, sealer.seal(kind, id, &plaintext)?)));
+        sealed.collect::<Result<Vec<_>>>()
+    });
+    let sealed = sealing.await.map_err(|panic| Error::failed("sealing broke", panic))??;
+    let mut blobs = Vec::with_capacity(sealed.len());
+    for (id, sealed) in sealed {
+        let stored_bytes = u32::try_from(sealed.bytes.len()).expect("a blob is hardly longer than its chunk");
+        tally.sent(stored_bytes.into());
+        entries.insert(id, LeafEntry { chunk: id, blob: sealed.blob, stored_bytes });
+        blobs.push(Outgoing { blob: sealed.blob, bytes: sealed.bytes, _room: None });
+    }
+    Ok((entries, blobs))
+}
+
+/// The tree over runs: its nodes in order, and its root if there is one.
+fn tree(
+    length_key: &LengthKey,
+    runs: &[Vec<ChunkId>],
+    entries: &BTreeMap<ChunkId, LeafEntry>,
+    plan: &Plan,
+) -> Result<(Vec<Bytes>, Option<Root>)> {
+    if runs.is_empty() {
+        return Ok((Vec::new(), None));
+    }
+    let failed = |fault| Error::failed("the tree cannot take a run", fault);
+    let mut builder = TreeBuilder::new(length_key.clone());
+    let mut made = Vec::new();
+    for run in runs {
+        let leaf = run.iter().map(|id| entries[id]).collect();
+        let length = |id: &ChunkId| u32::try_from(plan.chunks[id].1.len()).expect("a chunk has at most 4 MiB");
+        let lengths: Vec<u32> = run.iter().map(length).collect();
+        made.extend(builder.push(leaf, &lengths).map_err(failed)?);
+    }
+    let (rest, root) = builder.finish().map_err(failed)?;
+    made.extend(rest);
+    Ok((made.into_iter().map(|node| node.bytes.into()).collect(), Some(root)))
+}
+
+fn put_nodes(draft: &Draft, session: &Session, nodes: &[Bytes]) -> Vec<Body> {
+    let mut bodies = Vec::new();
+    let mut some: Vec<Vec<u8>> = Vec::new();
+    let body = |nodes| Body::PutNodes {
+        lease: session.lease(),
+        vault: draft.vault.statement.vault,
+        domain: draft.keys.domain,
+        nodes,
+    };
+    for node in nodes {
+        let bytes: usize = some.iter().map(Vec::len).sum();
+        if !some.is_empty() && (some.len() == Body::NODES_MAX || NODES_BYTES_MAX < bytes + node.len()) {
+            bodies.push(body(std::mem::take(&mut some)));
+        }
+        some.push(node.to_vec());
+    }
+    if !some.is_empty() {
+        bodies.push(body(some));
+    }
+    bodies
+}
+
+/// An entry that was sent.
+struct Submitted {
+    /// The number of the commit.
+    commit: u64,
+    /// The outcomes, if they came: of the registration and of the commands.
+    outcomes: Option<Vec<Outcome>>,
+}
+
+/// Sends blobs and the entry to one node.
+async fn submit(draft: &Draft, session: &Session, blobs: Vec<Outgoing>, bodies: Vec<Body>) -> Result<Submitted> {
+    let mut numbers = Vec::new();
+    let mut commands = Vec::new();
+    let mut register_sequence = 0;
+    for (at, body) in bodies.into_iter().enumerate() {
+        if at == 1 {
+            register_sequence = session.number();
+        }
+        let number = session.number();
+        numbers.push(number);
+        commands.push(codec::encode(&session.command(number, at != 0, body)).into());
+    }
+    let commit = numbers.last().copied().unwrap_or(0);
+    let mut messages = vec![Ask::Open(pb::UploadOpen {
+        group: session.group().0,
+        lease: session.lease().0,
+        vault: Bytes::copy_from_slice(draft.vault.statement.vault.as_bytes()),
+        domain: Bytes::copy_from_slice(draft.keys.domain.as_bytes()),
+        session: session.id().0,
+    })];
+    messages.extend(blobs.iter().map(|blob| {
+        Ask::Blob(pb::UploadBlob { blob_id: Bytes::copy_from_slice(blob.blob.as_bytes()), blob: blob.bytes.clone() })
+    }));
+    messages.push(Ask::Submit(pb::UploadSubmit { commands, register_at: 1, register_sequence }));
+
+    let outcomes =
+        match tokio::time::timeout(PATIENCE.min(draft.client.patience()), send(draft, session, messages)).await {
+            Ok(Ok(outcomes)) => Some(outcomes),
+            Ok(Err(error @ (Error::Refused { .. } | Error::Failed { .. }))) => return Err(error),
+            Ok(Err(Error::Unknown { .. } | Error::Unavailable { .. })) | Err(_) => None,
+        };
+    Ok(Submitted { commit, outcomes })
+}
+
+/// Why a node gave no outcomes.
+enum Sent {
+    /// It took nothing: another may.
+    NotTaken(String),
+    /// It may have.
+    Failed(Error),
+}
+
+/// To the leader; if a node takes nothing, to the next one.
+async fn send(draft: &Draft, session: &Session, messages: Vec<Ask>) -> Result<Vec<Outcome>> {
+    let nodes = &draft.client.0.nodes;
+    let mut last = "no endpoint is known".to_owned();
+    for endpoint in nodes.in_order(&draft.topology.endpoints(session.group())) {
+        match send_to(draft, &endpoint, messages.clone()).await {
+            Ok(outcomes) => return Ok(outcomes),
+            Err(Sent::NotTaken(text)) => {
+                nodes.suspect(&endpoint);
+                last = format!("{endpoint}: {text}");
+            }
+            Err(Sent::Failed(error)) => return Err(error),
+        }
+    }
+    Err(Error::Unavailable { message: last })
+}
+
+async fn send_to(draft: &Draft, endpoint: &str, messages: Vec<Ask>) -> std::result::Result<Vec<Outcome>, Sent> {
+    let nodes = &draft.client.0.nodes;
+    let unknown = |text: String| {
+        nodes.suspect(endpoint);
+        Sent::Failed(Error::Unknown { message: format!("{endpoint}: {text}") })
+    };
+    let (out, requests) = mpsc::channel(4);
+    let sending = async move {
+        for what in messages {
+            // Whoever took them says why not any more.
+            if out.send(pb::UploadRequest { what: Some(what) }).await.is_err() {
+                return;
+            }
+        }
+    };
+    let mut vaults = nodes.vaults(endpoint).map_err(Sent::Failed)?;
+    let receiving = async {
+        let opened = vaults.upload(ReceiverStream::new(requests)).await;
+        let mut answers = match opened.map(tonic::Response::into_inner) {
+            Ok(answers) => answers,
+            Err(status) => {
+                return Err(match answered(&status) {
+                    Answered::No(error) => Sent::Failed(error),
+                    Answered::NotNow(text) => Sent::NotTaken(text),
+                    Answered::Perhaps(text) => unknown(text),
+                });
+            }
+        };
+        loop {
+            let reply = answers.message().await.map_err(|status| match answered(&status) {
+                Answered::No(error) => Sent::Failed(error),
+                Answered::NotNow(text) | Answered::Perhaps(text) => unknown(text),
+            });
+            match reply?.and_then(|reply| reply.what) {
+                Some(Answer::Durable(_)) => {}
+                Some(Answer::Outcomes(outcomes)) => {
+                    let all = std::iter::once(&outcomes.register_outcome).chain(&outcomes.outcomes);
+                    let present = all.filter(|bytes| !bytes.is_empty());
+                    let read = present.map(|bytes| codec::decode(bytes)).collect::<std::result::Result<_, _>>();
+                    return read.map_err(|fault| Sent::Failed(fault.into()));
+                }
+                None => return Err(unknown("the stream ended".into())),
+            }
+        }
+    };
+    tokio::pin!(sending);
+    tokio::pin!(receiving);
+    tokio::select! {
+        biased;
+        outcomes = &mut receiving => outcomes,
+        () = &mut sending => receiving.await,
+    }
+}
+
+/// Finds out whether the snapshot is committed.
+async fn judge(
+    draft: &Draft,
+    session: &Session,
+    submitted: Submitted,
+    envelope: Digest,
+    summary: Summary,
+    distrust: &Distrust,
+) -> Result<Committed> {
+    let last = match submitted.outcomes {
+        Some(outcomes) => {
+            for outcome in &outcomes {
+                if let Outcome::Refused(Refusal::ManifestMismatch { missing_chunks, .. }) = outcome {
+                    distrust.add(missing_chunks.iter().map(|missing| missing.chunk));
+                }
+            }
+            // The first refusal says why; the rest only that the one before was not done.
+            let refused = outcomes.iter().find(|outcome| matches!(outcome, Outcome::Refused(_)));
+            refused.or(outcomes.last()).cloned()
+        }
+        None => session.ask(submitted.commit).await?,
+    };
+    match last {
+        Some(Outcome::Done(Done::Committed { envelope: found, strength, .. })) if found == envelope => {
+            Ok(Committed { envelope, summary, strength })
+        }
+        Some(Outcome::Done(other)) => Err(unexpected(&other)),
+        Some(refused @ Outcome::Refused(_)) => {
+            // The opening may have been done.
+            let abort = session.call(Body::AbortSnapshot { snapshot: draft.snapshot });
+            let _aborted = tokio::time::timeout(Duration::from_secs(2), abort).await;
+            Err(not_done(refused))
+        }
+        Some(forgotten @ Outcome::Forgotten) => Err(not_done(forgotten)),
+        // It never will be, but its opening may: another try takes another id.
+        None => Err(Refusal::Withdrawn.into()),
+    }
+}
+
+fn not_done(found: Outcome) -> Error {
+    match outcome(found) {
+        Ok(done) => unexpected(&done),
+        Err(error) => error,
+    }
+}

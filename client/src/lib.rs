@@ -1,0 +1,72 @@
+//! The SDK of Strongroom: an identity of a tenant backs up, restores, verifies, and looks after vaults.
+//!
+//! ```text
+//!   backup · restore · snapshots · vaults · status · tenants
+//!      │         │          │         │        │        │
+//!      └─────────┴── vault ─┴─────────┘        │     operator
+//!                      │                       │        │
+//!              session · client ───────────────┴────────┤
+//!                      │                                │
+//!      audit (what is believed of the tenant's log) · receipts
+//!                      │
+//!      profile · keyring · state · topology · connect ──┘        error · progress · aead · random
+//! ```
+//!
+//! What is kept, by whom it can be opened and what a cluster cannot do is decided here and in `strongroom-format`, not
+//! by nodes: contents and names are sealed before they leave this process, and nothing that comes back is believed
+//! before it is proved against the tenant's root key, which the [`profile`] pins.
+//!
+//! ```no_run
+//! use std::path::{Path, PathBuf};
+//!
+//! use strongroom::backup::BackupRequest;
+//! use strongroom::client::{Client, PATIENCE};
+//! use strongroom::profile::Profile;
+//! use strongroom::restore::RestoreRequest;
+//! use strongroom::snapshots::SnapshotName;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // A writer can only lock, not open.
+//! let writer = Client::connect(Profile::read(Path::new("web-1.toml"))?, PATIENCE).await?;
+//! let paths = [PathBuf::from("/srv/www")];
+//! let done = writer.back_up(BackupRequest::new(&paths, "papers".parse()?, "www".parse()?)?).await?;
+//! println!("snapshot {} survives {} regions", done.snapshot, done.survives.regions);
+//!
+//! // A restorer can open.
+//! let restorer = Client::connect(Profile::read(Path::new("rita.toml"))?, PATIENCE).await?;
+//! let name = SnapshotName::Latest { vault: "papers".parse()?, name: Some("www".into()) };
+//! let snapshot = restorer.find_snapshot(&name).await?;
+//! let restored = restorer.restore(RestoreRequest::new(snapshot, PathBuf::from("/tmp/www"))).await?;
+//! assert!(restored.is_whole(), "damaged: {:?}", restored.damaged);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every future needs a tokio runtime with timers and I/O. Not here: the command line (`client/cli`).
+
+pub mod aead;
+pub mod audit;
+pub mod backup;
+pub mod client;
+mod connect;
+pub mod enrol;
+pub mod error;
+pub mod governance;
+pub mod identities;
+pub mod keyring;
+pub mod operator;
+pub mod profile;
+pub mod progress;
+mod random;
+pub mod receipts;
+pub mod restore;
+#[cfg(test)]
+mod roundtrip;
+mod session;
+pub mod snapshots;
+mod state;
+pub mod status;
+pub mod tenants;
+mod topology;
+mod vault;
+pub mod vaults;

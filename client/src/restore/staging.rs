@@ -1,0 +1,596 @@
+//! Where restored files appear: nothing is shown before it is complete.
+//!
+//! ```text
+//!   DIR absent   .DIR.strongroom-… beside it ──rename──▶ DIR
+//!   DIR empty    DIR/.strongroom-…           ──children renamed──▶ DIR
+//!   not empty    the same with `into`, merging directories
+//! ```
+//!
+//! Promises: every step is relative to a directory handle and follows no symlink (N39, N115); the staging directory is
+//! its owner's only; a target that carries another tenant's marker is refused; one `syncfs` before the rename.
+//! Not here: what is written (`write.rs`), which path goes where (`selection.rs`).
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags};
+use rustix::io::Errno;
+use strongroom_format::id::{SnapshotId, TenantId, VaultId};
+use strongroom_format::manifest::entry::{Attributes, Moment};
+
+use super::path::TreePath;
+use crate::error::{Error, Result};
+
+/// The attribute of the target directory that names what was restored into it.
+const MARKER: &str = "user.strongroom.restored";
+/// The same as a file, where the file system has no attributes.
+const MARKER_FILE: &str = ".strongroom-restored";
+/// So many directory handles are kept open.
+const HANDLES_MAX: usize = 128;
+
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What a target says about its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    /// Whose.
+    pub tenant: TenantId,
+    /// From which vault.
+    pub vault: VaultId,
+    /// Which snapshot, last.
+    pub snapshot: SnapshotId,
+}
+
+impl Marker {
+    fn text(&self) -> String {
+        format!("tenant {} vault {} snapshot {}", self.tenant, self.vault, self.snapshot)
+    }
+
+    /// Whether a target with this text may take our files.
+    fn agrees_with(&self, text: &[u8]) -> bool {
+        let Ok(text) = std::str::from_utf8(text) else { return false };
+        let mut words = text.split_ascii_whitespace();
+        words.next() == Some("tenant") && words.next() == Some(&self.tenant.to_string())
+    }
+}
+
+/// What to do where the target is not empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Occupied {
+    /// Refuse.
+    #[default]
+    Refused,
+    /// Merge into it; files of the same name are replaced.
+    Merged,
+}
+
+/// A claimed target with its staging directory.
+pub(crate) struct Staging {
+    how: How,
+    /// The target's parent (absent) or the target (else).
+    outer: OwnedFd,
+    /// Name of the staging directory in `outer`.
+    staging_name: CString,
+    root: Arc<OwnedFd>,
+    shown: PathBuf,
+    marker: Marker,
+    handles: Mutex<HashMap<Vec<u8>, Arc<OwnedFd>>>,
+}
+
+enum How {
+    /// The target's name in `outer`.
+    Absent(CString),
+    Inside(Occupied),
+}
+
+/// A directory's attributes, set when nothing is written into it any more.
+#[derive(Clone, Debug)]
+pub(crate) struct DirectoryAttributes {
+    /// Where.
+    pub path: TreePath,
+    /// Mode and time.
+    pub attributes: Attributes,
+}
+
+impl Staging {
+    /// Looks at the target and makes the staging directory. What an earlier attempt left in it is removed.
+    ///
+    /// # Errors
+    /// `Refused` with reason `TARGET_MISMATCH` if the target is occupied, a symlink, no directory, or another tenant's.
+    pub(crate) fn claim(target: &Path, occupied: Occupied, marker: Marker) -> Result<Self> {
+        let shown = std::path::absolute(target).map_err(|cause| Error::file("find", target, cause))?;
+        let (Some(parent), Some(name)) = (shown.parent(), shown.file_name()) else {
+            return Err(mismatch(&shown, "is no place to restore to"));
+        };
+        let name = cstring(name.as_bytes()).map_err(|errno| Error::file("use", &shown, errno))?;
+        std::fs::create_dir_all(parent).map_err(|cause| Error::file("make", parent, cause))?;
+        let outer = rustix::fs::open(parent, OPEN_DIRECTORY.difference(OFlags::NOFOLLOW), Mode::empty())
+            .map_err(|errno| Error::file("open", parent, errno))?;
+        let (how, outer, staging_name) = match rustix::fs::openat(&outer, &name, OPEN_DIRECTORY, Mode::empty()) {
+            Err(Errno::NOENT) => {
+                let staging = [b".", name.to_bytes(), b".strongroom-", hex8(marker.snapshot).as_bytes()].concat();
+                (How::Absent(name), outer, cstring(&staging).expect("no NUL in it"))
+            }
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                return Err(mismatch(&shown, "is there and is no directory of its own"));
+            }
+            Err(errno) => return Err(Error::file("open", &shown, errno)),
+            Ok(directory) => {
+                let staging = cstring(format!(".strongroom-{}", hex8(marker.snapshot)).as_bytes()).expect("no NUL");
+                check_marker(&directory, &marker, &shown)?;
+                let names = names_of(&directory).map_err(|errno| Error::file("list", &shown, errno))?;
+                let taken = names.iter().any(|name| *name != staging && name.to_bytes() != MARKER_FILE.as_bytes());
+                if taken && occupied == Occupied::Refused {
+                    return Err(mismatch(&shown, "is not empty"));
+                }
+                (How::Inside(occupied), directory, staging)
+            }
+        };
+        remove_tree(&outer, &staging_name).map_err(|errno| Error::file("clear staging for", &shown, errno))?;
+        rustix::fs::mkdirat(&outer, &staging_name, Mode::RWXU)
+            .and_then(|()| rustix::fs::openat(&outer, &staging_name, OPEN_DIRECTORY, Mode::empty()))
+            .map(|root| Self {
+                how,
+                outer,
+                staging_name,
+                root: Arc::new(root),
+                shown: shown.clone(),
+                marker,
+                handles: Mutex::new(HashMap::new()),
+            })
+            .map_err(|errno| Error::file("make staging for", &shown, errno))
+    }
+
+    /// How many bytes the file system has left for us.
+    pub(crate) fn free_bytes(&self) -> Result<u64> {
+        let stat = rustix::fs::fstatvfs(&*self.root).map_err(|errno| Error::file("look at", &self.shown, errno))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Makes a directory whose parent exists, for its owner only until the end.
+    pub(crate) fn make_directory(&self, path: &TreePath) -> std::result::Result<(), Errno> {
+        match path.split() {
+            None => Ok(()),
+            Some((parent, name)) => rustix::fs::mkdirat(&*self.directory(&parent)?, cstring(name)?, Mode::RWXU),
+        }
+    }
+
+    /// Makes a file that did not exist.
+    pub(crate) fn make_file(&self, path: &TreePath) -> std::result::Result<File, Errno> {
+        self.open(path, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR)
+    }
+
+    /// Opens a file that [`Staging::make_file`] made.
+    pub(crate) fn open_file(&self, path: &TreePath) -> std::result::Result<File, Errno> {
+        self.open(path, OFlags::RDWR)
+    }
+
+    fn open(&self, path: &TreePath, flags: OFlags) -> std::result::Result<File, Errno> {
+        let (parent, name) = path.split().ok_or(Errno::ISDIR)?;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&*self.directory(&parent)?, cstring(name)?, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(file.into())
+    }
+
+    /// Removes a file that is not shown.
+    pub(crate) fn remove_file(&self, path: &TreePath) -> std::result::Result<(), Errno> {
+        let (parent, name) = path.split().ok_or(Errno::ISDIR)?;
+        rustix::fs::unlinkat(&*self.directory(&parent)?, cstring(name)?, AtFlags::empty())
+    }
+
+    /// Makes a symlink. Called when all files are written, so that none is written through it.
+    pub(crate) fn make_symlink(
+        &self,
+        path: &TreePath,
+        target: &[u8],
+        modified: Moment,
+    ) -> std::result::Result<(), Errno> {
+        let (parent, name) = path.split().ok_or(Errno::ISDIR)?;
+        let (parent, name) = (self.directory(&parent)?, cstring(name)?);
+        rustix::fs::symlinkat(cstring(target)?, &*parent, &name)?;
+        rustix::fs::utimensat(&*parent, &name, &times(modified), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Shows everything: attributes of directories from the deepest up, one `syncfs`, renames, marker.
+    pub(crate) fn publish(&self, mut directories: Vec<DirectoryAttributes>) -> Result<()> {
+        let shown = self.shown.clone();
+        let fail = |what: &'static str| move |errno: Errno| Error::file(what, &shown, errno);
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        directories.sort_by_key(|directory| std::cmp::Reverse(directory.path.depth()));
+        // A directory that its owner may not write into cannot be moved to another parent; so the uppermost get their
+        // attributes at the end.
+        let deep = match self.how {
+            How::Absent(_) => 0,
+            How::Inside(_) => 2,
+        };
+        for attributes in directories.iter().filter(|attributes| deep <= attributes.path.depth()) {
+            let directory = self.directory(&attributes.path).map_err(fail.clone()("open a directory of"))?;
+            set_attributes(&directory, attributes).map_err(fail.clone()("set attributes in"))?;
+            self.handles.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        match &self.how {
+            How::Absent(name) => {
+                set_marker(&self.root, &self.marker).map_err(fail.clone()("mark"))?;
+                restore_top_mtime(&self.root, &directories).map_err(fail.clone()("set attributes of"))?;
+                rustix::fs::syncfs(&*self.root).map_err(fail.clone()("sync"))?;
+                rename_new(&self.outer, &self.staging_name, &self.outer, name).map_err(|errno| match errno {
+                    Errno::EXIST => mismatch(&self.shown, "appeared while we restored; the staging directory is kept"),
+                    errno => Error::file("rename", &self.shown, errno),
+                })?;
+                rustix::fs::fsync(&self.outer).map_err(fail("sync the directory of"))
+            }
+            How::Inside(occupied) => {
+                if *occupied == Occupied::Merged {
+                    find_conflict(&self.root, &self.outer, &self.shown)?;
+                }
+                rustix::fs::syncfs(&*self.root).map_err(fail.clone()("sync"))?;
+                merge(&self.root, &self.outer).map_err(fail.clone()("rename into"))?;
+                rustix::fs::unlinkat(&self.outer, &self.staging_name, AtFlags::REMOVEDIR)
+                    .map_err(fail.clone()("remove the staging directory in"))?;
+                set_marker(&self.outer, &self.marker).map_err(fail.clone()("mark"))?;
+                for attributes in directories.iter().filter(|attributes| attributes.path.depth() < deep) {
+                    if attributes.path.is_top() && *occupied == Occupied::Merged {
+                        continue; // the target's own attributes are not ours
+                    }
+                    let directory = walk(&self.outer, &attributes.path).map_err(fail.clone()("open"))?;
+                    set_attributes(&directory, attributes).map_err(fail.clone()("set attributes in"))?;
+                }
+                rustix::fs::fsync(&self.outer).map_err(fail("sync"))
+            }
+        }
+    }
+
+    /// Gives up: nothing of what was staged stays.
+    pub(crate) fn discard(&self) -> Result<()> {
+        remove_tree(&self.outer, &self.staging_name)
+            .map_err(|errno| Error::file("clear staging for", &self.shown, errno))
+    }
+
+    /// The handle of a directory that was made.
+    fn directory(&self, path: &TreePath) -> std::result::Result<Arc<OwnedFd>, Errno> {
+        if path.is_top() {
+            return Ok(Arc::clone(&self.root));
+        }
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = handles.get(path.as_bytes()) {
+            return Ok(Arc::clone(handle));
+        }
+        // From the nearest parent that is open.
+        let handle = match path.split() {
+            Some((parent, name)) if handles.contains_key(parent.as_bytes()) => {
+                rustix::fs::openat(&*handles[parent.as_bytes()], cstring(name)?, OPEN_DIRECTORY, Mode::empty())?
+            }
+            Some(_) | None => walk(&self.root, path)?,
+        };
+        if HANDLES_MAX <= handles.len() {
+            handles.clear();
+        }
+        let handle = Arc::new(handle);
+        handles.insert(path.as_bytes().to_vec(), Arc::clone(&handle));
+        Ok(handle)
+    }
+}
+
+/// Sets a file's permission bits and modification time.
+pub(crate) fn finish_file(file: &File, attributes: Attributes) -> std::result::Result<(), Errno> {
+    rustix::fs::fchmod(file, Mode::from_raw_mode(attributes.mode))?;
+    rustix::fs::futimens(file, &times(attributes.modified))
+}
+
+/// Has the system begin to write a range to the disk, and forget it afterwards. A hint: nothing depends on it.
+pub(crate) fn begin_to_flush(file: &File, offset: u64, bytes: u64) {
+    let bytes = std::num::NonZeroU64::new(bytes);
+    let _hint = rustix::fs::fadvise(file, offset, bytes, rustix::fs::Advice::DontNeed);
+}
+
+fn set_attributes(
+    directory: &OwnedFd,
+    DirectoryAttributes { attributes, .. }: &DirectoryAttributes,
+) -> std::result::Result<(), Errno> {
+    rustix::fs::fchmod(directory, Mode::from_raw_mode(attributes.mode))?;
+    rustix::fs::futimens(directory, &times(attributes.modified))
+}
+
+/// The marker may be a file, which moves the top directory's time.
+fn restore_top_mtime(root: &OwnedFd, directories: &[DirectoryAttributes]) -> std::result::Result<(), Errno> {
+    match directories.iter().find(|attributes| attributes.path.is_top()) {
+        Some(top) => set_attributes(root, top),
+        // Of a selection without a top directory: as a directory is made by default.
+        None => rustix::fs::fchmod(root, Mode::from_raw_mode(0o755)),
+    }
+}
+
+fn times(modified: Moment) -> Timestamps {
+    let time = Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanos.into() };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+fn hex8(snapshot: SnapshotId) -> String {
+    hex::encode(&snapshot.as_bytes()[..8])
+}
+
+fn cstring(name: &[u8]) -> std::result::Result<CString, Errno> {
+    CString::new(name).map_err(|_| Errno::INVAL)
+}
+
+fn mismatch(shown: &Path, why: &str) -> Error {
+    Error::refused(
+        "FAILED_PRECONDITION",
+        "TARGET_MISMATCH",
+        format_args!("{} {why}", shown.display()),
+        "name a directory that is absent or empty, or merge with --into",
+    )
+}
+
+/// Opens a directory below `root`, component by component, following nothing.
+fn walk(root: &OwnedFd, path: &TreePath) -> std::result::Result<OwnedFd, Errno> {
+    let mut at = rustix::fs::openat(root, c".", OPEN_DIRECTORY, Mode::empty())?;
+    for component in path.components() {
+        at = rustix::fs::openat(&at, cstring(component)?, OPEN_DIRECTORY, Mode::empty())?;
+    }
+    Ok(at)
+}
+
+fn names_of(directory: &OwnedFd) -> std::result::Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Removes a name and all below it, following nothing. Absent is fine.
+fn remove_tree(parent: &OwnedFd, name: &CString) -> std::result::Result<(), Errno> {
+    match rustix::fs::openat(parent, name, OPEN_DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::LOOP | Errno::NOTDIR) => return rustix::fs::unlinkat(parent, name, AtFlags::empty()),
+        Err(errno) => return Err(errno),
+        Ok(directory) => {
+            rustix::fs::fchmod(&directory, Mode::RWXU)?;
+            for child in names_of(&directory)? {
+                remove_tree(&directory, &child)?;
+            }
+        }
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
+fn check_marker(directory: &OwnedFd, marker: &Marker, shown: &Path) -> Result<()> {
+    let mut text = vec![0; 256];
+    let found = match rustix::fs::fgetxattr(directory, MARKER, &mut text[..]) {
+        Ok(length) => {
+            text.truncate(length);
+            Some(text)
+        }
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => {
+            match rustix::fs::openat(
+                directory,
+                MARKER_FILE,
+                OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            ) {
+                Ok(file) => {
+                    let length = rustix::io::pread(file.as_fd(), &mut text[..], 0)
+                        .map_err(|errno| Error::file("read the marker of", shown, errno))?;
+                    text.truncate(length);
+                    Some(text)
+                }
+                Err(Errno::NOENT) => None,
+                Err(errno) => return Err(Error::file("read the marker of", shown, errno)),
+            }
+        }
+        // Longer than any marker of ours.
+        Err(Errno::RANGE) => Some(Vec::new()),
+        Err(errno) => return Err(Error::file("read the marker of", shown, errno)),
+    };
+    match found {
+        Some(text) if !marker.agrees_with(&text) => Err(mismatch(shown, "holds what was restored for another tenant")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn set_marker(directory: &OwnedFd, marker: &Marker) -> std::result::Result<(), Errno> {
+    match rustix::fs::fsetxattr(directory, MARKER, marker.text().as_bytes(), XattrFlags::empty()) {
+        Err(Errno::OPNOTSUPP) => {
+            let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(directory, MARKER_FILE, flags, Mode::from_raw_mode(0o644))?;
+            rustix::io::write(&file, marker.text().as_bytes()).map(|_| ())
+        }
+        other => other,
+    }
+}
+
+fn rename_new(from: &OwnedFd, old: &CString, to: &OwnedFd, new: &CString) -> std::result::Result<(), Errno> {
+    match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        // Not every file system knows the flag; an empty directory in between is replaced, nothing else can be.
+        Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(from, old, to, new),
+        other => other,
+    }
+}
+
+/// Finds a name that is a directory on one side only, before anything is moved.
+fn find_conflict(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> Result<()> {
+    let fail = |errno: Errno| Error::file("look into", shown, errno);
+    for name in names_of(from).map_err(fail)? {
+        let there = match rustix::fs::statat(to, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => continue,
+            Err(errno) => return Err(fail(errno)),
+            Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+        };
+        let here = rustix::fs::statat(from, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+        match (FileType::from_raw_mode(here.st_mode), there) {
+            (FileType::Directory, FileType::Directory) => {
+                let below = shown.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+                let open = |at: &OwnedFd| rustix::fs::openat(at, &name, OPEN_DIRECTORY, Mode::empty()).map_err(fail);
+                find_conflict(&open(from)?, &open(to)?, &below)?;
+            }
+            (FileType::Directory, _) | (_, FileType::Directory) => {
+                let below = shown.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+                return Err(mismatch(&below, "is a directory on one side only"));
+            }
+            (_, _) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Moves all names of one directory into another; directories that are on both sides are merged.
+fn merge(from: &OwnedFd, to: &OwnedFd) -> std::result::Result<(), Errno> {
+    for name in names_of(from)? {
+        match rustix::fs::renameat(from, &name, to, &name) {
+            Ok(()) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                let open = |at: &OwnedFd| rustix::fs::openat(at, &name, OPEN_DIRECTORY, Mode::empty());
+                let below = open(from)?;
+                rustix::fs::fchmod(&below, Mode::RWXU)?;
+                merge(&below, &open(to)?)?;
+                rustix::fs::unlinkat(from, &name, AtFlags::REMOVEDIR)?;
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    const OURS: Marker = Marker {
+        tenant: TenantId::from_bytes([1; 16]),
+        vault: VaultId::from_bytes([2; 16]),
+        snapshot: SnapshotId::from_bytes([3; 16]),
+    };
+
+    fn path(text: &str) -> TreePath {
+        TreePath::new(text.as_bytes()).unwrap()
+    }
+
+    fn attributes(text: &str, mode: u32) -> DirectoryAttributes {
+        let modified = Moment { seconds: 1_500_000_000, nanos: 7 };
+        DirectoryAttributes { path: path(text), attributes: Attributes { mode, modified } }
+    }
+
+    fn fill(staging: &Staging) {
+        staging.make_directory(&path("a")).unwrap();
+        staging.make_directory(&path("a/b")).unwrap();
+        staging.make_file(&path("a/b/f")).unwrap().write_all(b"f").unwrap();
+        staging.make_symlink(&path("a/link"), b"/etc/passwd", Moment { seconds: -1, nanos: 5 }).unwrap();
+    }
+
+    fn names(at: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::fs::read_dir(at).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_absent_target_appears_whole_by_rename() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("deep/down/target");
+        let staging = Staging::claim(&target, Occupied::Refused, OURS).unwrap();
+        fill(&staging);
+        assert!(!target.exists(), "nothing is shown before the end");
+        staging.publish(vec![attributes("", 0o750), attributes("a", 0o555), attributes("a/b", 0o500)]).unwrap();
+        assert_eq!(std::fs::read(target.join("a/b/f")).unwrap(), b"f");
+        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o750);
+        assert_eq!(std::fs::metadata(target.join("a/b")).unwrap().permissions().mode() & 0o7777, 0o500);
+        let modified = std::fs::metadata(target.join("a")).unwrap().modified().unwrap();
+        assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos(), 1_500_000_000_000_000_007);
+        assert_eq!(names(target.parent().unwrap()), ["target"], "no staging directory is left");
+    }
+
+    #[test]
+    fn an_empty_target_is_filled_and_keeps_its_place() {
+        let home = tempfile::tempdir().unwrap();
+        let staging = Staging::claim(home.path(), Occupied::Refused, OURS).unwrap();
+        fill(&staging);
+        staging.publish(vec![attributes("a", 0o555), attributes("a/b", 0o500)]).unwrap();
+        assert_eq!(std::fs::read(home.path().join("a/b/f")).unwrap(), b"f");
+        assert_eq!(std::fs::metadata(home.path().join("a")).unwrap().permissions().mode() & 0o7777, 0o555);
+    }
+
+    #[test]
+    fn an_occupied_target_is_refused_or_merged_on_request() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(home.path().join("a/b")).unwrap();
+        std::fs::write(home.path().join("a/b/old"), "old").unwrap();
+        let refused = Staging::claim(home.path(), Occupied::Refused, OURS).map(|_| ()).unwrap_err();
+        assert_eq!(refused.reason(), Some("TARGET_MISMATCH"));
+        let staging = Staging::claim(home.path(), Occupied::Merged, OURS).unwrap();
+        fill(&staging);
+        staging.publish(vec![attributes("a", 0o755), attributes("a/b", 0o755)]).unwrap();
+        assert_eq!(names(&home.path().join("a/b")), ["f", "old"]);
+    }
+
+    #[test]
+    fn n39_nothing_is_merged_through_a_symlink() {
+        let home = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), home.path().join("a")).unwrap();
+        let staging = Staging::claim(home.path(), Occupied::Merged, OURS).unwrap();
+        fill(&staging);
+        let refused = staging.publish(vec![]).unwrap_err();
+        assert_eq!(refused.reason(), Some("TARGET_MISMATCH"));
+        assert!(names(outside.path()).is_empty());
+    }
+
+    #[test]
+    fn n39_a_target_that_is_a_symlink_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), home.path().join("target")).unwrap();
+        let refused = Staging::claim(&home.path().join("target"), Occupied::Merged, OURS).map(|_| ()).unwrap_err();
+        assert_eq!(refused.reason(), Some("TARGET_MISMATCH"));
+    }
+
+    #[test]
+    fn n115_a_file_is_never_made_through_a_symlink_that_was_just_made() {
+        let home = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let staging = Staging::claim(&home.path().join("target"), Occupied::Refused, OURS).unwrap();
+        staging.make_symlink(&path("x"), outside.path().as_os_str().as_bytes(), Moment::default()).unwrap();
+        assert!(staging.make_file(&path("x/f")).is_err());
+        assert!(staging.make_directory(&path("x/d")).is_err());
+        staging.make_symlink(&path("y"), outside.path().join("f").as_os_str().as_bytes(), Moment::default()).unwrap();
+        assert!(staging.make_file(&path("y")).is_err());
+        assert!(staging.open_file(&path("y")).is_err());
+        assert!(names(outside.path()).is_empty());
+    }
+
+    #[test]
+    fn another_tenants_target_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("target");
+        Staging::claim(&target, Occupied::Refused, OURS).unwrap().publish(vec![]).unwrap();
+        let theirs = Marker { tenant: TenantId::from_bytes([9; 16]), ..OURS };
+        let refused = Staging::claim(&target, Occupied::Merged, theirs).map(|_| ()).unwrap_err();
+        assert_eq!(refused.reason(), Some("TARGET_MISMATCH"));
+        assert!(Staging::claim(&target, Occupied::Merged, OURS).is_ok());
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_left_is_cleared_and_discarding_leaves_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("target");
+        let first = Staging::claim(&target, Occupied::Refused, OURS).unwrap();
+        fill(&first);
+        drop(first);
+        let second = Staging::claim(&target, Occupied::Refused, OURS).unwrap();
+        fill(&second);
+        second.discard().unwrap();
+        assert!(names(home.path()).is_empty());
+    }
+}

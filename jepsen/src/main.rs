@@ -1,0 +1,214 @@
+//! `strongroom-jepsen`: attacks a real cluster from outside and judges what it answered.
+//!
+//! ```text
+//!   run ──▶ dev cluster ──▶ safety phase: workloads ∥ attacks ──▶ healed, liveness phase ──▶ cluster ends, scans
+//!                                   │                                    │                        │
+//!                                   ▼                                    ▼                        ▼
+//!                               history (JSON Lines: invocations, answers, faults, scans) ──▶ judges ──▶ verdicts
+//! ```
+//!
+//! It knows the product only by its contracts: `strongroomd dev`, the profiles, the command line. A judge is a pure
+//! function over the history; `judge FILE` runs them again. A run proves nothing unless its faults took effect and
+//! something succeeded meanwhile: then it fails, whatever the laws say.
+//!
+//! `crash-images` is another thing: one store at a time on a simulated disk, in this process (`jepsen/sim`).
+//!
+//! Not here yet: simulation of whole clusters, clocks, networks, disks, planted bugs (RESILIENCE.md says what belongs here).
+
+mod attack;
+mod binaries;
+mod canary;
+mod client;
+mod cluster;
+mod grower;
+mod history;
+mod images;
+mod judges;
+mod machine;
+mod nemesis;
+mod network;
+mod page;
+mod process;
+mod random;
+mod report;
+mod run;
+mod scan;
+mod switch;
+mod three_machines;
+mod tree;
+mod verdict;
+mod words;
+mod workloads;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use strongroom_sim::image::Store;
+
+use crate::attack::Attack;
+use crate::network::commands::{LinkFlags, NetworkCommand};
+use crate::run::Campaign;
+use crate::three_machines::Following;
+use crate::workloads::Workload;
+
+#[derive(Parser)]
+#[command(
+    name = "strongroom-jepsen",
+    version,
+    about = "Attack a Strongroom cluster and judge its answers",
+    after_help = "Both programs are built first (cargo build --release); set STRONGROOM_BIN_DIR to take ready ones.\n\
+        The last line on stdout is the result as JSON; 0 only if every law passes."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run real processes, kill and pause them, restore everything that was acknowledged, judge.
+    Run {
+        /// How long the attacks go on; healing and restoring come on top.
+        #[arg(long, default_value_t = 5.0)]
+        minutes: f64,
+        /// What all choices follow from; by default another one each time. Timing is real, so it is no exact replay.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// What clients do; by default everything.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        workload: Vec<Workload>,
+        /// What is done to the cluster; by default everything.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        attack: Vec<Attack>,
+        /// Where runs are kept; by default `jepsen` in Cargo's target directory.
+        #[arg(long, env = "STRONGROOM_JEPSEN_DIR")]
+        dir: Option<PathBuf>,
+        /// Keep the cluster's data also when every law passes.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Crash the node's stores on a simulated disk, at seeded moments, and open what is left. No cluster runs.
+    CrashImages {
+        /// How many images.
+        images: u64,
+        /// The first image's seed; the next has the next number. A failing image comes again from its own.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// What is crashed: append, log, state, snapshot, chunks; by default all in turn.
+        #[arg(long, value_delimiter = ',')]
+        store: Vec<Store>,
+    },
+    /// Judge a history again.
+    Judge {
+        /// A `history.jsonl`.
+        history: PathBuf,
+    },
+    /// Machines on this host: a network namespace each, and a switch with delays, losses and cuts between them. Root.
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Follow deploy/three-machines.md to the letter, with namespaces as machines. Root.
+    ThreeMachines {
+        /// How links between regions behave; delays and jitter count for one direction.
+        #[command(flatten)]
+        between_regions: LinkFlags,
+        /// Raft's timing; by default `wan` where there is a delay: then what the page has for regions far apart is typed.
+        #[arg(long, value_enum)]
+        timing: Option<Timing>,
+        /// What the fates of frames and the bytes of the load follow from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// After the page: count elections for so many seconds while nothing is asked.
+        #[arg(long, default_value_t = 0)]
+        idle_s: u64,
+        /// After that: back up and restore so many MiB of random bytes, and count elections.
+        #[arg(long, default_value_t = 0)]
+        load_mib: usize,
+        /// Another page than the repository's.
+        #[arg(long)]
+        page: Option<PathBuf>,
+        /// Keep the machines' directories also if all went well.
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+/// Raft's timing profiles, as in `node.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Timing {
+    /// What the page has for regions far apart is left out.
+    Lan,
+    /// It is typed.
+    Wan,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run { minutes, seed, workload, attack, dir, keep } => {
+            let all = |chosen: Vec<_>, all: &[_]| if chosen.is_empty() { all.to_vec() } else { chosen };
+            let campaign = Campaign {
+                minutes,
+                seed: seed.unwrap_or_else(fresh_seed),
+                workloads: all(workload, Workload::value_variants()),
+                attacks: if attack.is_empty() { Attack::value_variants().to_vec() } else { attack },
+                dir,
+                keep,
+            };
+            run::run(&campaign)
+        }
+        Command::CrashImages { images, seed, store } => images::run(images, seed, store),
+        Command::Judge { history } => judge(&history),
+        Command::Network(command) => network::commands::run(&command),
+        Command::ThreeMachines { between_regions, timing, seed, idle_s, load_mib, page, keep } => {
+            between_regions.link().and_then(|between_regions| {
+                let is_wan = timing.map_or(!between_regions.delay.is_zero(), |timing| timing == Timing::Wan);
+                let idle = Duration::from_secs(idle_s);
+                three_machines::run(&Following { between_regions, is_wan, seed, idle, load_mib, page, keep })
+            })
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("strongroom-jepsen: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn judge(path: &std::path::Path) -> anyhow::Result<bool> {
+    let events = history::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let verdicts = judges::judge(&events);
+    println!("{}", report::text(&events, &verdicts));
+    println!("{}", report::line(&events, &verdicts, path));
+    Ok(verdicts.values().all(verdict::Verdict::is_pass))
+}
+
+fn fresh_seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Small enough to be typed again.
+    since.as_micros() as u64 % 1_000_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_unknown_names_are_refused() {
+        Arguments::command().debug_assert();
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        assert!(parse("x run --minutes 1 --seed 7 --workload trees,thief --attack kill").is_ok());
+        assert!(parse("x crash-images 1000 --seed 7 --store log,chunks").is_ok());
+        assert!(parse("x crash-images 1000 --store tape").is_err());
+        assert!(parse("x run --workload registers-not-built").is_err());
+        assert!(parse("x run --attack meteor").is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! What Linux says of a process, and signals to it. A fault is believed when `/proc` shows it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+/// How long a signal may take to show.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The state of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// There is none, or only its exit status is left.
+    Gone,
+    /// It is stopped (T).
+    Stopped,
+    /// Anything else.
+    Alive,
+}
+
+/// The state of a process now.
+pub fn state(pid: u32) -> State {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => state_in(&stat),
+        Err(_) => State::Gone,
+    }
+}
+
+/// Whether the process was started with this command line: a number may have been given to another one since.
+pub fn is_running(pid: u32, argv: &[String]) -> bool {
+    let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let wanted: Vec<u8> = argv.iter().flat_map(|argument| argument.bytes().chain([0])).collect();
+    command_line == wanted
+}
+
+/// Sends a signal; false if there is nobody to get it.
+pub fn signal(pid: u32, signal: Signal) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
+}
+
+/// Waits until the process is in this state; false if it does not come to it.
+pub fn comes_to(pid: u32, wanted: State) -> bool {
+    let began = Instant::now();
+    while state(pid) != wanted {
+        if PATIENCE < began.elapsed() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+/// Field 3 of proc(5)'s `stat`; the name before it may hold anything.
+fn state_in(stat: &str) -> State {
+    match stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next()) {
+        Some('Z' | 'X' | 'x') | None => State::Gone,
+        Some('T') => State::Stopped,
+        Some(_) => State::Alive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_stopped_continued_and_killed_before_our_eyes() {
+        let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let pid = child.id();
+        assert!(comes_to(pid, State::Alive));
+        assert!(signal(pid, Signal::STOP) && comes_to(pid, State::Stopped));
+        assert!(signal(pid, Signal::CONT) && comes_to(pid, State::Alive));
+        assert!(is_running(pid, &["sleep".into(), "60".into()]) && !is_running(pid, &["sleep".into()]));
+        // Not reaped yet: a zombie is gone.
+        assert!(signal(pid, Signal::KILL) && comes_to(pid, State::Gone));
+        child.wait().unwrap();
+        assert_eq!(state(pid), State::Gone);
+    }
+}

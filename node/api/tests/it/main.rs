@@ -1,0 +1,3 @@
+//! The doors as others see them.
+
+mod descriptors;

@@ -1,0 +1,82 @@
+//! A group's time: milliseconds that ticks have counted, `E` of DESIGN.md §7.2. It moves by committed ticks only, each
+//! vouched for by signed reports of a majority of the voters.
+//!
+//!     tick(previous = digest of the last, elapsed, reports) ──verify──▶ E += elapsed, last = its digest
+//!
+//! How much time passed is the leader's word: the votes that the running clocks give come with the compliance clock.
+//! Leases, sessions and grants end on `E`; under these rules no lock ends. Not here: what the reports say about states
+//! (`reports.rs`), when a leader proposes a tick (`node/service`).
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use strongroom_format::id::Digest;
+use strongroom_format::outcome::Refusal;
+
+use crate::digest;
+use crate::entry::Tick;
+use crate::reports::{self, DISPUTES_MAX};
+use crate::row::{Space, rows};
+use crate::stop::{Ruled, invalid};
+use crate::tables::{Halt, Reads, Tables};
+use crate::voters::Electorate;
+
+/// The time of a group.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ClockRow {
+    /// `E`: what ticks have counted, in milliseconds.
+    pub elapsed_ms: u64,
+    /// What the next tick must name.
+    pub last_tick: Digest,
+    /// The digest of the state as it was just before the entry of the last tick was applied; zeros before the first tick.
+    /// Voters report their own for the next one.
+    pub digest: Digest,
+    /// How many ticks there were.
+    pub ticks: u64,
+    /// How many ticks in a row had reports of all voters and no digest of a majority.
+    pub disputes: u8,
+    /// The wall clock of the last tick's leader, in milliseconds since 1970: a label.
+    pub wall_unix_ms: u64,
+}
+
+rows! {
+    named CLOCK_TABLES;
+    ClockRow: "clock row", 128, 2, ();
+}
+
+const ZEROS: Digest = Digest::from_bytes([0; 32]);
+
+impl ClockRow {
+    const START: ClockRow =
+        ClockRow { elapsed_ms: 0, last_tick: ZEROS, digest: ZEROS, ticks: 0, disputes: 0, wall_unix_ms: 0 };
+
+    /// Whether the group decides nothing: its voters hold different states and none has a majority.
+    pub fn is_disputed(&self) -> bool {
+        DISPUTES_MAX <= self.disputes
+    }
+}
+
+/// The group's time now.
+pub(crate) fn now(reads: &dyn Reads) -> Result<ClockRow, Halt> {
+    Ok(Space::whole().get::<ClockRow>(reads, &())?.unwrap_or(ClockRow::START))
+}
+
+/// Lets time pass, unless the tick is not the one that follows or too few voters vouch for it.
+pub(crate) fn advance(
+    tables: &mut dyn Tables,
+    electorate: &Electorate,
+    index: u64,
+    wall_unix_ms: u64,
+    tick: &Tick,
+) -> Ruled<ClockRow> {
+    let clock = now(&*tables)?;
+    if tick.previous != clock.last_tick {
+        return Err(Refusal::VersionConflict.into());
+    }
+    reports::verify(&*tables, electorate, tick)?;
+    let elapsed_ms = clock.elapsed_ms.checked_add(tick.elapsed_ms).ok_or_else(|| invalid("time overflows"))?;
+    let ticks = clock.ticks + 1;
+    let disputes = reports::compare(tables, electorate, ticks, clock.disputes, &tick.reports)?;
+    let (last_tick, digest) = (tick.digest(index), digest::recorded(&*tables)?);
+    let clock = ClockRow { elapsed_ms, last_tick, digest, ticks, disputes, wall_unix_ms };
+    Space::whole().put(tables, &(), &clock)?;
+    Ok(clock)
+}

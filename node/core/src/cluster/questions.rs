@@ -1,0 +1,75 @@
+//! Answers of the cluster group.
+
+use strongroom_format::id::GroupId;
+
+use crate::clock;
+use crate::cluster::rows::{FactsRow, IssuerRow, NodeRow, OperatorRow, ShardRow, TenantRow};
+use crate::cluster::tokens;
+use crate::cluster::votes;
+use crate::digest;
+use crate::key::Key;
+use crate::query::{Answer, ClusterMap, GroupView, Query};
+use crate::row::{Row, Space};
+use crate::rules;
+use crate::shard::rows::Usage;
+use crate::tables::{Halt, Reads};
+
+/// Answers one question.
+pub(crate) fn answer(reads: &dyn Reads, query: &Query) -> Result<Answer, Halt> {
+    match query {
+        Query::Group => group(reads).map(Answer::Group),
+        Query::ClusterMap => map(reads),
+        Query::Token { tenant: None, token } => Ok(tokens::view(reads, *token)?.unwrap_or(Answer::NotFound)),
+        Query::Token { .. } => Ok(Answer::NotFound),
+        _ => Ok(Answer::Invalid { why: "the cluster group does not know what a shard knows".into() }),
+    }
+}
+
+fn group(reads: &dyn Reads) -> Result<GroupView, Halt> {
+    let facts: Option<FactsRow> = Space::whole().get(reads, &())?;
+    let voters = match facts {
+        Some(facts) => votes::electorate(reads, &facts)?.views(reads)?,
+        None => Vec::new(),
+    };
+    let clock = clock::now(reads)?;
+    Ok(GroupView {
+        group: GroupId::CLUSTER,
+        rules: rules::in_force(reads)?,
+        disputed: clock.is_disputed(),
+        clock,
+        next_end_ms: tokens::next_ms(reads)?,
+        digest: digest::recorded(reads)?,
+        applied: rules::last_applied(reads)?,
+        usage: Usage::default(),
+        voters,
+    })
+}
+
+fn map(reads: &dyn Reads) -> Result<Answer, Halt> {
+    let Some(facts) = Space::whole().get::<FactsRow>(reads, &())? else {
+        return Ok(Answer::NotFound);
+    };
+    Ok(Answer::ClusterMap(Box::new(ClusterMap {
+        cluster: facts.cluster,
+        epoch: facts.epoch,
+        regions: facts.regions,
+        nodes: values(all::<NodeRow>(reads)?),
+        shards: values(all::<ShardRow>(reads)?),
+        tenants: values(all::<TenantRow>(reads)?),
+        operators: all::<OperatorRow>(reads)?.into_iter().map(|((identity,), row)| (identity, row)).collect(),
+        issuers: values(all::<IssuerRow>(reads)?),
+        changing: facts.changing,
+    })))
+}
+
+fn values<K, R>(rows: Vec<(K, R)>) -> Vec<R> {
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// All rows of a table: they are few, every node holds the whole map.
+fn all<R: Row>(reads: &dyn Reads) -> Result<Vec<(R::Key, R)>, Halt>
+where
+    R::Key: Key,
+{
+    Space::whole().range(reads, &(), 1 << 20)
+}

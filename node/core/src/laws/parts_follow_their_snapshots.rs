@@ -1,0 +1,58 @@
+//! At home a snapshot and its part stand alike: open with open or sealed, committed with committed, aborted with dropped;
+//! a committed one has its envelope and a leaf, and an undecided one its lease. Elsewhere a sealed part waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use strongroom_format::receipt::{AuditEvent, AuditRecord};
+
+use crate::laws::state::{State, holds};
+use crate::shard::rows::{EnvelopeRow, LeafRow, LeaseRow, PartRow, PartState, SnapshotRow, SnapshotState, WaitingRow};
+use strongroom_format::codec;
+
+pub(crate) fn check(state: &State) -> Result<(), String> {
+    let mut parts: BTreeMap<_, PartRow> =
+        state.each::<PartRow>()?.into_iter().map(|(tenant, (snapshot,), row)| ((tenant, snapshot), row)).collect();
+    let mut envelopes: BTreeSet<_> =
+        state.each::<EnvelopeRow>()?.into_iter().map(|(tenant, (snapshot,), _)| (tenant, snapshot)).collect();
+    let leases: BTreeMap<_, LeaseRow> =
+        state.each::<LeaseRow>()?.into_iter().map(|(tenant, (lease,), row)| ((tenant, lease), row)).collect();
+    let leaves: BTreeMap<_, LeafRow> =
+        state.each::<LeafRow>()?.into_iter().map(|(tenant, (leaf,), row)| ((tenant, leaf), row)).collect();
+    for (tenant, (snapshot,), row) in state.each::<SnapshotRow>()? {
+        let part = parts.remove(&(tenant, snapshot)).ok_or_else(|| format!("{snapshot} has no part at home"))?;
+        holds(part.opened == row.opened, || format!("{snapshot} and its part were opened differently"))?;
+        let lease = leases.get(&(tenant, part.lease));
+        let alike = match (&row.state, &part.state) {
+            (SnapshotState::Open, PartState::Open) => lease.is_some_and(|lease| lease.writable),
+            (SnapshotState::Open, PartState::Sealed(_)) => lease.is_some_and(|lease| !lease.writable),
+            (SnapshotState::Committed(committed), PartState::Committed { sealed, lock }) => {
+                let leaf = leaves.get(&(tenant, committed.leaf_index));
+                let record = leaf.and_then(|leaf| codec::decode::<AuditRecord>(&leaf.record).ok());
+                let recorded = record.is_some_and(|record| match record.event {
+                    AuditEvent::Committed(event) => (event.snapshot, event.envelope) == (snapshot, committed.envelope),
+                    AuditEvent::Decision { .. } | AuditEvent::Batch { .. } => false,
+                });
+                let home = committed.parts.iter().find(|part| part.group == state.group());
+                recorded
+                    && lease.is_none()
+                    && envelopes.remove(&(tenant, snapshot))
+                    && *lock == committed.lock
+                    && home.is_some_and(|part| part.roots == sealed.roots)
+            }
+            (SnapshotState::Aborted, PartState::Dropped) => lease.is_none(),
+            _ => false,
+        };
+        holds(alike, || format!("{snapshot} and its part do not stand alike: {:?}, {:?}", row.state, part.state))?;
+    }
+    holds(envelopes.is_empty(), || "an envelope of no committed snapshot".into())?;
+    let mut waiting: BTreeMap<_, WaitingRow> = state.shared::<WaitingRow>()?.into_iter().collect();
+    for ((tenant, snapshot), part) in parts {
+        let sealed = matches!(part.state, PartState::Sealed(_));
+        let lease = leases.contains_key(&(tenant, part.lease));
+        holds(part.opened.home != state.group(), || format!("a part of {snapshot}, which was not opened here"))?;
+        holds(waiting.remove(&(tenant, snapshot)).is_some() == sealed, || format!("{snapshot} waits wrongly"))?;
+        let writable = matches!(part.state, PartState::Open);
+        holds(lease == writable, || format!("the lease of a part of {snapshot} does not follow it"))?;
+    }
+    holds(waiting.is_empty(), || "a part waits that is not here".into())
+}

@@ -1,0 +1,619 @@
+//! Questions about a group's applied state, and their answers. Whoever asks has read at the leader's read index or says
+//! that it may be stale.
+//!
+//! Every question about a tenant's rows names the tenant that was authenticated; what is another's and what is not there
+//! read alike, [`Answer::NotFound`] or left out. A question to the wrong kind of group, or one that does not read, is
+//! [`Answer::Invalid`].
+//!
+//! Not here: who may ask what (`node/identity`, `node/api`): a writer's questions name the writer, so that the rules
+//! show it its own.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use strongroom_format::code::Strength;
+use strongroom_format::codec::Format;
+use strongroom_format::command::{BlobRef, LockTerms, Policy};
+use strongroom_format::id::{
+    BlobId, ChunkId, ClusterEpoch, ClusterName, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, LeaseId,
+    RegionName, ReplicaId, RulesVersion, SessionId, SnapshotId, StatementVersion, TenantId, TreeId, VaultId, VaultName,
+};
+use strongroom_format::label::Label;
+use strongroom_format::merkle::{MerkleHash, Salt};
+
+use crate::clock::ClockRow;
+use crate::cluster::rows::{Changing, IssuerRow, NodeRow, OperatorRow, ShardRow, TenantRow as ClusterTenantRow};
+use crate::entry::{ReportFacts, ShardFacts, TenantFacts};
+use crate::shard::rows::{ChunkRow, Committed, IdentityRow, LeaseRow, PartRow, RestoreRow, SessionRow, Usage};
+use crate::voters::VoterView;
+
+/// A question to a group.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Query {
+    /// How the group is. To any group. [`Answer::Group`].
+    Group,
+    /// All of the cluster. To the cluster group. [`Answer::ClusterMap`].
+    ClusterMap,
+    /// What a shard knows of itself. To a shard. [`Answer::Shard`]. So are all that follow.
+    Shard,
+    /// The parts that wait for their home shard's word, of all tenants: for the worker that asks it.
+    /// [`Answer::Waiting`].
+    Waiting {
+        /// Behind this one; `None`: from the beginning.
+        after: Option<(TenantId, SnapshotId)>,
+        /// At most so many, at most 1000.
+        limit: u32,
+    },
+    /// What the home shard decided about a snapshot. [`Answer::Decision`].
+    Decision {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        snapshot: SnapshotId,
+    },
+    /// The tenant as this shard knows it. [`Answer::Tenant`].
+    Tenant {
+        /// Which.
+        tenant: TenantId,
+    },
+    /// An identity's row. At home. [`Answer::Identity`].
+    Identity {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        identity: IdentityId,
+    },
+    /// A client session's row. [`Answer::Session`].
+    Session {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        session: SessionId,
+    },
+    /// An open lease's row: for members that are asked to take fragments under it. [`Answer::Lease`].
+    Lease {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        lease: LeaseId,
+    },
+    /// Which chunks and nodes are known in a writer's own domain. A hint. [`Answer::Which`].
+    Which {
+        /// Whose.
+        tenant: TenantId,
+        /// Who asks.
+        by: IdentityId,
+        /// The vault.
+        vault: VaultId,
+        /// The domain.
+        domain: DomainId,
+        /// At most 4096.
+        chunks: Vec<ChunkId>,
+        /// At most 4096.
+        nodes: Vec<TreeId>,
+    },
+    /// All vaults. At home. [`Answer::Vaults`].
+    Vaults {
+        /// Whose.
+        tenant: TenantId,
+    },
+    /// One vault with its cards. At home. [`Answer::Vault`].
+    Vault {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        vault: VaultRef,
+        /// Only this writer's cards.
+        by: Option<IdentityId>,
+    },
+    /// Committed snapshots of a vault in the order of their commits, by pages. At home. [`Answer::Snapshots`].
+    Snapshots {
+        /// Whose.
+        tenant: TenantId,
+        /// The vault.
+        vault: VaultId,
+        /// Only this writer's.
+        by: Option<IdentityId>,
+        /// Only of this name.
+        label: Option<Label>,
+        /// Behind this order ([`SnapshotsPage::next`]); zero: from the beginning.
+        after: u64,
+        /// At most so many, at most 1000; zero: 1000.
+        limit: u32,
+    },
+    /// Committed snapshots by id. At home. [`Answer::Snapshots`] with at most two, so that a prefix that is not unique
+    /// is seen.
+    Snapshot {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        snapshot: SnapshotRef,
+        /// Only in this vault.
+        vault: Option<VaultId>,
+        /// Only this writer's.
+        by: Option<IdentityId>,
+    },
+    /// This shard's part of a snapshot. [`Answer::Part`].
+    Part {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        snapshot: SnapshotId,
+    },
+    /// Wrapped session keys, in order. At home. [`Answer::Wraps`].
+    Wraps {
+        /// Whose.
+        tenant: TenantId,
+        /// The vault.
+        vault: VaultId,
+        /// The domain.
+        domain: DomainId,
+        /// At most 256.
+        deks: Vec<DekId>,
+    },
+    /// Index-tree nodes, in order. [`Answer::Nodes`].
+    Nodes {
+        /// Whose.
+        tenant: TenantId,
+        /// Who reads its own domain; `None`: a restore that was let through the gate.
+        by: Option<IdentityId>,
+        /// The vault.
+        vault: VaultId,
+        /// The domain.
+        domain: DomainId,
+        /// At most 256.
+        nodes: Vec<TreeId>,
+    },
+    /// Where blobs lie, in order. [`Answer::Chunks`].
+    Chunks {
+        /// Whose.
+        tenant: TenantId,
+        /// The vault.
+        vault: VaultId,
+        /// The domain.
+        domain: DomainId,
+        /// At most 1024.
+        blobs: Vec<BlobRef>,
+    },
+    /// What names a blob, for each blob in order, at most 16 rows each. For scrub and repair. [`Answer::Blobs`].
+    Blobs {
+        /// Whose.
+        tenant: TenantId,
+        /// At most 256.
+        blobs: Vec<BlobId>,
+    },
+    /// An open restore session. At home. [`Answer::Restore`].
+    Restore {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        restore: SessionId,
+    },
+    /// A leaf of the tenant's audit log, proved. [`Answer::Leaf`].
+    Leaf {
+        /// Whose.
+        tenant: TenantId,
+        /// Its number.
+        leaf_index: u64,
+        /// Proved to the log as it was with so many leaves; `None`: as it is.
+        size: Option<u64>,
+    },
+    /// That the log was only appended to. [`Answer::Consistency`].
+    Consistency {
+        /// Whose.
+        tenant: TenantId,
+        /// How many leaves the asker knows of.
+        old: u64,
+        /// Up to so many leaves; `None`: all.
+        new: Option<u64>,
+    },
+    /// The tenant's audit log as it was with so many leaves. [`Answer::Head`].
+    Head {
+        /// Whose.
+        tenant: TenantId,
+        /// How many leaves; `None`: all.
+        size: Option<u64>,
+    },
+    /// Leaves of the tenant's audit log in order, without proofs. [`Answer::Leaves`].
+    Leaves {
+        /// Whose.
+        tenant: TenantId,
+        /// The first.
+        from: u64,
+        /// At most so many, at most 1000.
+        limit: u32,
+    },
+    /// Identities by id. At home. [`Answer::Identities`].
+    Identities {
+        /// Whose.
+        tenant: TenantId,
+        /// Behind this one; `None`: from the beginning.
+        after: Option<IdentityId>,
+        /// At most so many, at most 1000.
+        limit: u32,
+    },
+    /// A token, for the door: one that does not count is not proposed. A tenant's at home, a node's in the cluster group.
+    /// [`Answer::Token`].
+    Token {
+        /// Whose; `None`: a node's.
+        tenant: Option<TenantId>,
+        /// BLAKE3 of its public key.
+        token: Digest,
+    },
+    /// What a tenant has in this shard. [`Answer::Usage`].
+    Usage {
+        /// Whose.
+        tenant: TenantId,
+    },
+}
+
+impl Format for Query {
+    const VERSION: u8 = 1;
+    const BYTES_MAX: usize = 1 << 20;
+    const NAME: &'static str = "query";
+}
+
+/// A vault by one of its names.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum VaultRef {
+    /// By id.
+    Id(VaultId),
+    /// By name.
+    Name(VaultName),
+}
+
+/// A snapshot by id, whole or in part.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum SnapshotRef {
+    /// By id.
+    Id(SnapshotId),
+    /// By the first hex digits of its id: lower-case, at least [`SnapshotRef::PREFIX_MIN`].
+    Prefix(String),
+}
+
+impl SnapshotRef {
+    /// A prefix has at least so many hex digits.
+    pub const PREFIX_MIN: usize = 8;
+}
+
+/// The answer to a [`Query`].
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Answer {
+    /// The question does not read, or this kind of group cannot answer it.
+    Invalid {
+        /// What is wrong, for people.
+        why: String,
+    },
+    /// There is no such thing, or it is not the asker's.
+    NotFound,
+    /// How the group is.
+    Group(GroupView),
+    /// All of the cluster.
+    ClusterMap(Box<ClusterMap>),
+    /// What a shard knows of itself.
+    Shard(ShardFacts),
+    /// Parts that wait.
+    Waiting(Vec<WaitingPart>),
+    /// What the home shard decided.
+    Decision(Decision),
+    /// A tenant.
+    Tenant(TenantView),
+    /// An identity.
+    Identity(IdentityRow),
+    /// A client session.
+    Session(SessionRow),
+    /// An open lease.
+    Lease(LeaseView),
+    /// What is known.
+    Which(Which),
+    /// Vaults by name.
+    Vaults(Vec<VaultView>),
+    /// A vault with its cards.
+    Vault {
+        /// The vault.
+        vault: VaultView,
+        /// Canonical bytes of signed cards, by writer and epoch.
+        cards: Vec<Vec<u8>>,
+    },
+    /// Snapshots.
+    Snapshots(SnapshotsPage),
+    /// A part.
+    Part(PartRow),
+    /// Canonical bytes of each wrap; `None` where there is none.
+    Wraps(Vec<Option<Vec<u8>>>),
+    /// Canonical bytes of each node; `None` where there is none.
+    Nodes(Vec<Option<Vec<u8>>>),
+    /// The row of each blob; `None` where there is none.
+    Chunks(Vec<Option<ChunkRow>>),
+    /// The rows of each blob.
+    Blobs(Vec<Vec<NamedBlob>>),
+    /// An open restore session.
+    Restore(RestoreRow),
+    /// A leaf of the audit log.
+    Leaf(Box<ProvedLeaf>),
+    /// That the log was only appended to.
+    Consistency {
+        /// The log as it is.
+        head: LogHead,
+        /// From the size that was asked about.
+        proof: Vec<MerkleHash>,
+    },
+    /// An audit log at one moment.
+    Head(LogHead),
+    /// Leaves in order.
+    Leaves(Vec<ListedLeaf>),
+    /// Identities by id.
+    Identities(Vec<(IdentityId, IdentityRow)>),
+    /// A token.
+    Token(TokenView),
+    /// What a tenant has in this shard.
+    Usage(Usage),
+}
+
+impl Format for Answer {
+    const VERSION: u8 = 1;
+    const BYTES_MAX: usize = 64 << 20;
+    const NAME: &'static str = "answer";
+}
+
+/// How a group is.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct GroupView {
+    /// Which.
+    pub group: GroupId,
+    /// The rules in force; `None`: it is not founded yet.
+    pub rules: Option<RulesVersion>,
+    /// Its time.
+    pub clock: ClockRow,
+    /// When the next thing ends on that time: a tick is worth proposing then.
+    pub next_end_ms: Option<u64>,
+    /// The digest of its rows.
+    pub digest: Digest,
+    /// The last entry that changed anything.
+    pub applied: u64,
+    /// What lies in it, of all tenants. Zeros in the cluster group.
+    pub usage: Usage,
+    /// Its voters, by replica id.
+    pub voters: Vec<VoterView>,
+    /// Whether the group decides nothing because its voters' digests differ and none has a majority.
+    pub disputed: bool,
+}
+
+/// What only a voter itself can say of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Random, new at each start of its process.
+    pub incarnation: [u8; 16],
+    /// Milliseconds since the incarnation began: the smaller of two clocks.
+    pub running_ms: u64,
+    /// Its wall clock, in milliseconds since 1970.
+    pub wall_unix_ms: u64,
+    /// How far its log is durable.
+    pub durable_index: u64,
+    /// The term of its durable vote.
+    pub vote_term: u64,
+}
+
+impl GroupView {
+    /// The report of the voter whose state this is, for the next tick; to be signed ([`ReportFacts::sign`]).
+    pub fn report(&self, epoch: ClusterEpoch, replica: ReplicaId, measured: &Measured) -> ReportFacts {
+        let Measured { incarnation, running_ms, wall_unix_ms, durable_index, vote_term } = *measured;
+        ReportFacts {
+            epoch,
+            group: self.group,
+            replica,
+            previous: self.clock.last_tick,
+            incarnation,
+            running_ms,
+            wall_unix_ms,
+            durable_index,
+            vote_term,
+            digest: self.clock.digest,
+        }
+    }
+}
+
+/// All of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ClusterMap {
+    /// Its name.
+    pub cluster: ClusterName,
+    /// Its life.
+    pub epoch: ClusterEpoch,
+    /// Regions, in the order in which slots are numbered.
+    pub regions: Vec<RegionName>,
+    /// Nodes by name.
+    pub nodes: Vec<NodeRow>,
+    /// Shards by group.
+    pub shards: Vec<ShardRow>,
+    /// Tenants by id.
+    pub tenants: Vec<ClusterTenantRow>,
+    /// Operators by id.
+    pub operators: Vec<(IdentityId, OperatorRow)>,
+    /// Issuing CAs.
+    pub issuers: Vec<IssuerRow>,
+    /// The replacement of one of the cluster group's own members, while it is under way.
+    pub changing: Option<Changing>,
+}
+
+/// A part that waits for its home shard's word.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct WaitingPart {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Of which snapshot.
+    pub snapshot: SnapshotId,
+    /// Whom to ask.
+    pub home: GroupId,
+}
+
+/// What the home shard decided about a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Decision {
+    /// Nothing yet.
+    Open,
+    /// It is there.
+    Committed {
+        /// The lock that each part takes over.
+        lock: Option<LockTerms>,
+    },
+    /// It never was. Final.
+    Aborted,
+}
+
+/// A tenant as a shard knows it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TenantView {
+    /// From the cluster group.
+    pub facts: TenantFacts,
+    /// Whether its people may do anything.
+    pub active: bool,
+}
+
+/// An open lease: what a member must know before it takes a fragment.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LeaseView {
+    /// Its row.
+    pub lease: LeaseRow,
+    /// The cluster's life.
+    pub epoch: ClusterEpoch,
+    /// The group's time.
+    pub now_ms: u64,
+}
+
+/// A token, as a door must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TokenView {
+    /// When it ends on the group's time.
+    pub ends_ms: u64,
+    /// The group's time.
+    pub now_ms: u64,
+    /// When it ends on a node's wall clock, in milliseconds since 1970.
+    pub wall_end_unix_ms: u64,
+    /// The digest of the redemption that used it; the same one again is answered as before.
+    pub used: Option<Digest>,
+}
+
+/// What is known in a domain.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Which {
+    /// Of the chunks asked for those that are known, each with its newest blob that nobody reported.
+    pub chunks: Vec<KnownChunk>,
+    /// Of the nodes asked for those that are known.
+    pub nodes: Vec<TreeId>,
+}
+
+/// A known chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct KnownChunk {
+    /// Which.
+    pub chunk: ChunkId,
+    /// Its newest blob that nobody reported.
+    pub blob: BlobId,
+    /// The blob's bytes.
+    pub stored_bytes: u32,
+    /// The key that it was sealed under.
+    pub dek: DekId,
+}
+
+/// A vault.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct VaultView {
+    /// Its id.
+    pub vault: VaultId,
+    /// Its name.
+    pub name: VaultName,
+    /// Canonical bytes of its signed statement.
+    pub statement: Vec<u8>,
+    /// The statement's version.
+    pub statement_version: StatementVersion,
+    /// Its policy.
+    pub policy: Policy,
+    /// What it has in its home shard.
+    pub usage: Usage,
+}
+
+/// Some snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SnapshotsPage {
+    /// In the order of their commits.
+    pub snapshots: Vec<SnapshotView>,
+    /// Where the next page begins; `None`: this is the last. A page may have fewer than were asked for, even none.
+    pub next: Option<u64>,
+}
+
+/// A committed snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SnapshotView {
+    /// Its id.
+    pub snapshot: SnapshotId,
+    /// Its vault.
+    pub vault: VaultId,
+    /// Its writer.
+    pub writer: IdentityId,
+    /// Its writer's domain.
+    pub domain: DomainId,
+    /// Its writer's key epoch.
+    pub key_epoch: KeyEpoch,
+    /// Its name within its writer.
+    pub label: Label,
+    /// Canonical bytes of the signed envelope.
+    pub envelope: Vec<u8>,
+    /// Canonical bytes of the signed card that the envelope names.
+    pub card: Vec<u8>,
+    /// What was decided.
+    pub committed: Committed,
+}
+
+impl SnapshotView {
+    /// What it survives.
+    pub fn strength(&self) -> Strength {
+        self.committed.lying.strength
+    }
+}
+
+/// A row that names a blob.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct NamedBlob {
+    /// In which vault.
+    pub vault: VaultId,
+    /// In which domain.
+    pub domain: DomainId,
+    /// As which chunk.
+    pub chunk: ChunkId,
+    /// The row.
+    pub row: ChunkRow,
+}
+
+/// A tenant's audit log at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LogHead {
+    /// How many leaves.
+    pub size: u64,
+    /// The root over them.
+    pub root: MerkleHash,
+    /// The log index up to which this replica has applied.
+    pub applied: u64,
+}
+
+/// A leaf, not proved.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ListedLeaf {
+    /// Its number.
+    pub leaf_index: u64,
+    /// Its salt.
+    pub salt: Salt,
+    /// Canonical bytes of its record.
+    pub record: Vec<u8>,
+}
+
+/// A leaf with its proof.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ProvedLeaf {
+    /// The log as it is.
+    pub head: LogHead,
+    /// The leaf's salt.
+    pub salt: Salt,
+    /// Canonical bytes of its record.
+    pub record: Vec<u8>,
+    /// From the leaf to the head's root.
+    pub proof: Vec<MerkleHash>,
+}

@@ -1,0 +1,203 @@
+//! The rules of a shard: what tenants may do with what is theirs.
+//!
+//!     FoundShard ──▶ AdmitTenant ──▶ clients' commands · ticks · words of other groups
+//!
+//! One concept a file: `admission` (who, and where a command goes), `sessions`, `identities`, `tokens`, `vaults`, `leases`,
+//! `chunks`, `nodes`, `parts`, `snapshots`, `restores`, `audit`, `time`; `questions` and `proofs` answer. Not here: who lives where
+//! (`cluster.rs`).
+
+mod admission;
+mod at;
+mod audit;
+pub(crate) mod chunks;
+pub(crate) mod ends;
+mod identities;
+mod leases;
+mod locks;
+pub(crate) mod lying;
+pub(crate) mod members;
+mod nodes;
+mod parts;
+mod proofs;
+mod questions;
+mod restores;
+pub mod rows;
+pub(crate) mod scope;
+mod sessions;
+mod snapshots;
+mod tenants;
+mod time;
+mod tokens;
+mod usage;
+mod vaults;
+
+use strongroom_format::codec;
+use strongroom_format::id::{GroupId, Place};
+use strongroom_format::outcome::{Done, Outcome, Refusal};
+
+use self::admission::{Previous, Standing};
+use self::at::At;
+use self::rows::FactsRow;
+use crate::attempt::attempt;
+use crate::clock;
+use crate::clock::CLOCK_TABLES;
+use crate::digest::Digested;
+use crate::draft::Draft;
+use crate::entry::{Entry, EntryCommand, NodeCommand, Outcomes, ShardFacts};
+use crate::machine::{Machine, name_among};
+use crate::query::Answer;
+use crate::reading;
+use crate::row::Space;
+use crate::rules;
+use crate::rules::RULES_TABLES;
+use crate::stop::{Ruled, invalid};
+use crate::tables::{Halt, Reads, Table, Tables};
+use crate::voters::VOTER_TABLES;
+
+pub use self::chunks::UNREPORTED_MAX;
+pub use self::locks::LOCK_MS_MAX;
+pub use self::sessions::{SESSIONS_MAX, WINDOW};
+pub use self::snapshots::UNDECIDED_MAX;
+pub use self::time::ENDS_PER_TICK;
+
+/// The rules of one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardMachine {
+    group: GroupId,
+}
+
+impl ShardMachine {
+    /// Of this group.
+    pub fn new(group: GroupId) -> Self {
+        Self { group }
+    }
+}
+
+impl Machine for ShardMachine {
+    fn apply(&self, tables: &mut dyn Tables, index: u64, entry: &[u8]) -> Result<Vec<u8>, Halt> {
+        rules::in_force(&*tables)?;
+        let entry = match reading::read_entry(entry) {
+            Ok(entry) => entry,
+            Err(outcomes) => return Ok(codec::encode(&outcomes)),
+        };
+        let mut digested = Digested::open(tables, self.group)?;
+        let mut draft = Draft::over(&mut digested);
+        let outcomes = apply_entry(self.group, &mut draft, index, &entry)?;
+        draft.keep()?;
+        digested.close()?;
+        Ok(codec::encode(&Outcomes { outcomes }))
+    }
+
+    fn query(&self, tables: &dyn Reads, query: &[u8]) -> Result<Vec<u8>, Halt> {
+        let answer = match codec::decode(query) {
+            Ok(query) => questions::answer(self.group, tables, query)?,
+            Err(fault) => Answer::Invalid { why: fault.to_string() },
+        };
+        Ok(codec::encode(&answer))
+    }
+
+    fn summed_as(&self) -> Option<GroupId> {
+        Some(self.group)
+    }
+
+    fn table_name(&self, table: Table) -> &'static str {
+        name_among(&[rows::SHARD_TABLES, rows::TENANTS_TABLES, CLOCK_TABLES, RULES_TABLES, VOTER_TABLES], table)
+    }
+}
+
+fn apply_entry(group: GroupId, tables: &mut dyn Tables, index: u64, entry: &Entry) -> Result<Vec<Outcome>, Halt> {
+    let mut outcomes = Vec::with_capacity(entry.commands.len());
+    let mut previous = None;
+    for (position, command) in (0..).zip(&entry.commands) {
+        let place = Place { index, position };
+        outcomes.push(apply_command(group, tables, place, entry, command, &mut previous)?);
+    }
+    if rules::in_force(&*tables)?.is_some() {
+        rules::applied(tables, index)?;
+    }
+    Ok(outcomes)
+}
+
+fn apply_command(
+    group: GroupId,
+    tables: &mut dyn Tables,
+    place: Place,
+    entry: &Entry,
+    command: &EntryCommand,
+    previous: &mut Option<Previous>,
+) -> Result<Outcome, Halt> {
+    if let EntryCommand::Node(NodeCommand::FoundShard(facts)) = command {
+        *previous = None;
+        return attempt(tables, |draft| found(group, draft, &facts.value));
+    }
+    let Some(FactsRow { facts }) = Space::whole().get(&*tables, &())? else {
+        // Before its first entry a shard knows nobody.
+        return Ok(Outcome::Refused(Refusal::NotFound));
+    };
+    let clock = clock::now(&*tables)?;
+    let at = At {
+        facts: &facts,
+        place,
+        now_ms: clock.elapsed_ms,
+        disputed: clock.is_disputed(),
+        wall_unix_ms: entry.wall_unix_ms,
+        salt: &entry.salt,
+    };
+    match command {
+        EntryCommand::Client(signed) => admission::apply(&at, tables, signed, Standing::Alone, previous),
+        EntryCommand::Vouched(signed) => admission::apply(&at, tables, signed, Standing::Vouched, previous),
+        EntryCommand::Redeem(signed) => {
+            *previous = None;
+            tokens::redeem(&at, tables, signed)
+        }
+        EntryCommand::Operator(_) => Ok(Outcome::Refused(Refusal::WrongGroup)),
+        EntryCommand::Node(command) => {
+            *previous = None;
+            attempt(tables, |draft| apply_node(&at, draft, command))
+        }
+    }
+}
+
+fn apply_node(at: &At<'_>, tables: &mut dyn Tables, command: &NodeCommand) -> Ruled<Done> {
+    match command {
+        NodeCommand::Found(_) | NodeCommand::RebuildReplica(_) | NodeCommand::MemberReplaced { .. } => {
+            Err(Refusal::WrongGroup.into())
+        }
+        NodeCommand::ReplaceMember(replaced) => members::replace(at, tables, &replaced.value),
+        NodeCommand::FoundShard(_) => Err(Refusal::Immutable.into()),
+        NodeCommand::AdmitTenant(facts) => tenants::admit(at, tables, &facts.value),
+        NodeCommand::Tick(tick) => {
+            let clock = clock::advance(tables, &members::electorate(at.facts), at.place.index, at.wall_unix_ms, tick)?;
+            if clock.is_disputed() {
+                // To end something is to decide.
+                return Ok(Done::Done);
+            }
+            let later = At { now_ms: clock.elapsed_ms, disputed: false, ..*at };
+            Ok(time::end_what_is_due(&later, tables)?)
+        }
+        NodeCommand::DecidePart(decided) => parts::decide(at, tables, &decided.value),
+        NodeCommand::HideBlob(reported) => chunks::hide(at, tables, &reported.value),
+    }
+}
+
+/// The shard's first entry.
+fn found(group: GroupId, tables: &mut dyn Tables, facts: &ShardFacts) -> Ruled<Done> {
+    if let Some(FactsRow { facts: known }) = Space::whole().get(&*tables, &())? {
+        // Several members may propose it; the first one wins.
+        return if known == *facts { Ok(Done::Done) } else { Err(Refusal::Immutable.into()) };
+    }
+    if facts.group != group || group == GroupId::CLUSTER {
+        return Err(Refusal::WrongGroup.into());
+    }
+    if !(1..=64).contains(&facts.code.k) || 64 < facts.code.m {
+        return Err(invalid("there is no such code"));
+    }
+    let one_a_slot = (0..facts.code.slots()).eq(facts.members.iter().map(|member| member.slot.0));
+    if !one_a_slot {
+        return Err(invalid("there is not one member a slot, by slot"));
+    }
+    members::check(facts)?;
+    rules::establish(tables)?;
+    Space::whole().put(tables, &(), &FactsRow { facts: facts.clone() })?;
+    Ok(Done::Done)
+}

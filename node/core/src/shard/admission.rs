@@ -1,0 +1,324 @@
+//! Admission: who a command is from, whether it may be executed now, and where it goes.
+//!
+//!     bytes ─▶ command ─▶ this cluster and group? ─▶ tenant here? ─▶ session, row, signature ─▶ number ─▶ rule
+//!                                                                        │ no: an outcome and no trace
+//!                                                                        ▼ yes
+//!                                             done: rows, outcome, leaf · refused: outcome, leaf
+//!
+//! What is not authenticated leaves no trace in the state: it is noise (N20, N103, N107, N108). What is, is answered
+//! once and for ever under its number. A rule writes into a draft: refused, it leaves nothing.
+
+use strongroom_format::codec;
+use strongroom_format::command::{BlobRef, Body, Command, OpenSnapshot, SignedCommand};
+use strongroom_format::id::{PublicKey, SessionId, TenantId};
+use strongroom_format::outcome::{Done, Outcome, Refusal};
+use strongroom_format::sign;
+
+use crate::attempt::attempt;
+use crate::shard::at::{At, Caller};
+use crate::shard::audit;
+use crate::shard::chunks::{self, In};
+use crate::shard::identities;
+use crate::shard::leases;
+use crate::shard::nodes;
+use crate::shard::parts;
+use crate::shard::restores;
+use crate::shard::rows::{IdentityRow, SessionRow, TenantRow};
+use crate::shard::scope::TenantScope;
+use crate::shard::sessions::{self, Number};
+use crate::shard::snapshots;
+use crate::shard::tokens;
+use crate::shard::vaults;
+use crate::stop::{Ruled, Stop, format_refusal, invalid};
+use crate::tables::{Halt, Reads, Tables};
+
+/// What the command before in the same entry was: for `needs_previous`, which looks at the same session only, so that
+/// nobody learns what became of another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Previous {
+    tenant: TenantId,
+    session: SessionId,
+    done: bool,
+}
+
+/// Who stands for a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Its caller alone: what it says about durable fragments or other groups is hearsay.
+    Alone,
+    /// The node that proposed it too.
+    Vouched,
+}
+
+/// Applies one command of a caller.
+pub(crate) fn apply(
+    at: &At<'_>,
+    tables: &mut dyn Tables,
+    signed: &SignedCommand,
+    standing: Standing,
+    previous: &mut Option<Previous>,
+) -> Result<Outcome, Halt> {
+    let before = previous.take();
+    let command = match read(at, signed) {
+        Ok(command) => command,
+        Err(refusal) => return Ok(Outcome::Refused(refusal)),
+    };
+    let admitted = match admit_tenant(&*tables, &command) {
+        Ok(admitted) => admitted,
+        Err(stop) => return refusal_of(stop),
+    };
+    let (scope, tenant) = admitted;
+    match command.session {
+        None => apply_outside(at, tables, &scope, &tenant, signed, &command, standing),
+        Some(session) => {
+            let caller = match authenticate(at, &*tables, scope, tenant, session, signed, &command) {
+                Ok(Some(caller)) => caller,
+                Ok(None) => return Ok(Outcome::Forgotten),
+                Err(stop) => return refusal_of(stop),
+            };
+            let outcome = apply_inside(at, tables, &caller, &command, standing, before)?;
+            let done = matches!(outcome, Outcome::Done(_));
+            *previous = Some(Previous { tenant: command.tenant, session, done });
+            Ok(outcome)
+        }
+    }
+}
+
+fn refusal_of(stop: Stop) -> Result<Outcome, Halt> {
+    match stop {
+        Stop::Refused(refusal) => Ok(Outcome::Refused(refusal)),
+        Stop::Halt(halt) => Err(halt),
+    }
+}
+
+/// The command in the bytes, if it is for this cluster and group and has the form that its kind must have.
+fn read(at: &At<'_>, signed: &SignedCommand) -> Result<Command, Refusal> {
+    let command: Command = codec::decode(&signed.command).map_err(|fault| format_refusal(&fault))?;
+    if (command.cluster, command.group) != (at.facts.epoch, at.facts.group) {
+        return Err(Refusal::WrongGroup);
+    }
+    if command.body.is_deciding() != signed.signature.is_some() {
+        return Err(Refusal::Signature);
+    }
+    let outside = matches!(command.body, Body::OpenSession { .. } | Body::JoinSnapshot { .. });
+    if outside != command.session.is_none() || outside != (command.sequence == 0) {
+        return Err(Refusal::Invalid { why: "a command has a session and a number where it must".into() });
+    }
+    Ok(command)
+}
+
+fn admit_tenant(reads: &dyn Reads, command: &Command) -> Ruled<(TenantScope, TenantRow)> {
+    let (scope, tenant) = TenantScope::of(reads, command.tenant)?.ok_or(Refusal::NotFound)?;
+    if tenant.is_active() { Ok((scope, tenant)) } else { Err(Refusal::TenantSuspended.into()) }
+}
+
+/// Opens a session, or joins a snapshot: what has no session yet.
+fn apply_outside(
+    at: &At<'_>,
+    tables: &mut dyn Tables,
+    scope: &TenantScope,
+    tenant: &TenantRow,
+    signed: &SignedCommand,
+    command: &Command,
+    standing: Standing,
+) -> Result<Outcome, Halt> {
+    let is_home = tenant.facts.home == at.group();
+    let identity = match (&command.body, is_home) {
+        (Body::OpenSession { .. }, true) => match identity_row(scope, &*tables, command) {
+            Ok(row) => Some(row),
+            Err(stop) => return refusal_of(stop),
+        },
+        (Body::JoinSnapshot { .. }, false) => None,
+        _ => return Ok(Outcome::Refused(Refusal::WrongGroup)),
+    };
+    let key = match (&command.body, &identity) {
+        (_, Some(row)) => row.signing_key,
+        (Body::JoinSnapshot { opened }, None) => {
+            // Another's snapshot, or another tenant's: as if absent.
+            if (opened.value.tenant, &opened.value.writer) != (command.tenant, &command.principal) {
+                return Ok(Outcome::Refused(Refusal::NotFound));
+            }
+            opened.value.signing_key
+        }
+        _ => return Ok(Outcome::Refused(Refusal::WrongGroup)),
+    };
+    if !is_signed_by(signed, &key) {
+        return Ok(Outcome::Refused(Refusal::Signature));
+    }
+    if command.needs_previous {
+        return Ok(Outcome::Refused(Refusal::PreviousNotDone));
+    }
+    let said_before = match &command.body {
+        Body::OpenSession { nonce, .. } => sessions::opened_by(scope, &*tables, &command.principal, *nonce)?,
+        Body::JoinSnapshot { opened } => parts::joined(scope, &*tables, &opened.value)?,
+        _ => None,
+    };
+    if let Some(done) = said_before {
+        // Saying it again is no new decision.
+        return Ok(Outcome::Done(done));
+    }
+    let outcome = attempt(tables, |draft| match (&command.body, &identity) {
+        _ if at.disputed => Err(Refusal::DigestsDisagree.into()),
+        // Nobody but its caller says that this was opened: it is as if it was not.
+        (Body::JoinSnapshot { .. }, _) if standing == Standing::Alone => Err(Refusal::NotFound.into()),
+        (Body::OpenSession { nonce, budget_bytes }, Some(row)) => {
+            sessions::open(at, scope, draft, &command.principal, row, *nonce, *budget_bytes)
+        }
+        (Body::JoinSnapshot { opened }, None) => parts::join(at, scope, tenant, draft, &opened.value),
+        _ => Err(Refusal::WrongGroup.into()),
+    })?;
+    record(at, scope, tables, command, &outcome)?;
+    Ok(outcome)
+}
+
+/// The caller, if the session is its own, open, and its command is signed where it must be. `None`: the session has
+/// ended.
+fn authenticate(
+    at: &At<'_>,
+    reads: &dyn Reads,
+    scope: TenantScope,
+    tenant: TenantRow,
+    session: SessionId,
+    signed: &SignedCommand,
+    command: &Command,
+) -> Ruled<Option<Caller>> {
+    let row = scope.get::<SessionRow>(reads, &(session,))?;
+    // Another's session is as if absent (N21).
+    let row = row.filter(|row| row.identity == command.principal).ok_or(Refusal::SessionEnded)?;
+    let is_home = tenant.facts.home == at.group();
+    let identity = if is_home { Some(identity_row(&scope, reads, command)?) } else { None };
+    match &identity {
+        Some(row) if command.body.is_deciding() && !is_signed_by(signed, &row.signing_key) => {
+            return Err(Refusal::Signature.into());
+        }
+        // Nobody's signing key is known here.
+        None if command.body.is_deciding() => return Err(Refusal::WrongGroup.into()),
+        Some(_) | None => {}
+    }
+    if !row.open || row.ends_ms <= at.now_ms {
+        return Ok(None);
+    }
+    Ok(Some(Caller { scope, tenant, principal: command.principal.clone(), identity, session }))
+}
+
+fn identity_row(scope: &TenantScope, reads: &dyn Reads, command: &Command) -> Ruled<IdentityRow> {
+    let row: Option<IdentityRow> = scope.get(reads, &(command.principal.clone(),))?;
+    row.filter(|row| row.open).ok_or(Stop::Refused(Refusal::Identity))
+}
+
+fn is_signed_by(signed: &SignedCommand, key: &PublicKey) -> bool {
+    sign::verify_command(signed, key).is_ok()
+}
+
+/// Executes a command of an open session once, or answers with what it was answered.
+fn apply_inside(
+    at: &At<'_>,
+    tables: &mut dyn Tables,
+    caller: &Caller,
+    command: &Command,
+    standing: Standing,
+    before: Option<Previous>,
+) -> Result<Outcome, Halt> {
+    let scope = &caller.scope;
+    let row: Option<SessionRow> = scope.get(&*tables, &(caller.session,))?;
+    let Some(row) = row else {
+        return Ok(Outcome::Forgotten);
+    };
+    match sessions::look_up(scope, &*tables, caller.session, &row, command.sequence)? {
+        Number::Remembered(outcome) => return Ok(outcome),
+        Number::Forgotten => return Ok(Outcome::Forgotten),
+        Number::OutOfWindow => return Ok(Outcome::Refused(Refusal::SequenceOutOfWindow)),
+        Number::New => {}
+    }
+    let follows =
+        before.is_some_and(|before| (before.tenant, before.session) == (command.tenant, caller.session) && before.done);
+    let outcome = attempt(tables, |draft| {
+        if at.disputed {
+            return Err(Refusal::DigestsDisagree.into());
+        }
+        if command.needs_previous && !follows {
+            return Err(Refusal::PreviousNotDone.into());
+        }
+        if standing == Standing::Alone {
+            refuse_hearsay(&command.body)?;
+        }
+        execute(at, draft, caller, command)
+    })?;
+    record(at, scope, tables, command, &outcome)?;
+    sessions::remember(at, scope, tables, caller.session, command.sequence, &outcome)?;
+    Ok(outcome)
+}
+
+/// Refuses what a caller cannot say of itself.
+fn refuse_hearsay(body: &Body) -> Ruled<()> {
+    match body {
+        Body::RegisterChunks { .. } => Err(Refusal::NotFromClients.into()),
+        Body::CommitSnapshot { sealed, .. } if !sealed.is_empty() => {
+            let groups = sealed.iter().map(|claim| claim.value.group).take(OpenSnapshot::GROUPS_MAX).collect();
+            Err(snapshots::parts_differ("nobody but the caller says that these shards have sealed so", groups))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn record(
+    at: &At<'_>,
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    command: &Command,
+    outcome: &Outcome,
+) -> Result<(), Halt> {
+    match outcome {
+        Outcome::Done(_) => audit::allowed(at, scope, tables, command),
+        Outcome::Refused(refusal) => audit::refused(at, scope, tables, command, refusal),
+        Outcome::Forgotten => Ok(()),
+    }
+}
+
+fn execute(at: &At<'_>, tables: &mut dyn Tables, caller: &Caller, command: &Command) -> Ruled<Done> {
+    match &command.body {
+        Body::OpenSession { .. } | Body::JoinSnapshot { .. } => Err(invalid("this has no session yet")),
+        Body::EndSession => {
+            sessions::end(&caller.scope, tables, caller.session)?;
+            Ok(Done::Done)
+        }
+        Body::Ask { sequence } => sessions::ask(at, caller, tables, command.sequence, *sequence),
+        Body::EnrolIdentity { identity, roles, signing_key, locks, approvals: _ } => {
+            identities::enrol(caller, tables, identity, roles, *signing_key, *locks)
+        }
+        Body::CloseIdentity { identity, reason } => identities::close(caller, tables, identity, reason),
+        Body::CreateVault { statement, policy } => vaults::create(caller, tables, statement, policy),
+        Body::UpdateStatement { statement } => vaults::update_statement(caller, tables, statement),
+        Body::PutCard { card } => vaults::put_card(caller, tables, card),
+        Body::OpenSnapshot(open) => snapshots::open(at, caller, tables, open),
+        Body::TopUp { lease, bytes } => leases::top_up(at, caller, tables, *lease, *bytes),
+        Body::RegisterChunks { lease, vault, domain, chunks } => {
+            chunks::register(at, caller, tables, *lease, In { vault: *vault, domain: *domain }, chunks)
+        }
+        Body::PutNodes { lease, vault, domain, nodes } => {
+            nodes::put(at, caller, tables, *lease, In { vault: *vault, domain: *domain }, nodes)
+        }
+        Body::SealPart { snapshot, roots, records } => parts::seal(at, caller, tables, *snapshot, roots, records),
+        Body::CommitSnapshot { envelope, sealed } => snapshots::commit(at, caller, tables, envelope, sealed),
+        Body::AbortSnapshot { snapshot } => snapshots::abort_own(at, caller, tables, *snapshot),
+        Body::OpenRestore { snapshots, purpose, lifetime_ms } => {
+            restores::open(at, caller, tables, snapshots, purpose, *lifetime_ms)
+        }
+        Body::EndRestore { restore } => restores::end_own(caller, tables, *restore),
+        Body::IssueToken { token, identity, roles, locks, lifetime_ms, wall_end_unix_ms, approvals: _ } => {
+            let wish = tokens::Wish {
+                token: *token,
+                identity,
+                roles,
+                locks: *locks,
+                lifetime_ms: *lifetime_ms,
+                wall_end_unix_ms: *wall_end_unix_ms,
+            };
+            tokens::issue(at, caller, tables, &wish)
+        }
+        Body::ReportBlob { vault, domain, chunk, blob, snapshot } => {
+            let place = In { vault: *vault, domain: *domain };
+            chunks::report(caller, tables, place, &BlobRef { chunk: *chunk, blob: *blob }, *snapshot)
+        }
+    }
+}

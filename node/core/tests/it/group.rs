@@ -1,0 +1,221 @@
+//! One group in memory: its machine, its rows, its log, and the voters that report to it. Every entry is followed by all
+//! laws.
+
+use strongroom_core::cluster::ClusterMachine;
+use strongroom_core::entry::{Entry, EntryCommand, NodeCommand, Outcomes, Report, ReportFacts, Tick};
+use strongroom_core::laws::{self, State};
+use strongroom_core::machine::Machine;
+use strongroom_core::query::{Answer, GroupView, Measured, Query};
+use strongroom_core::shard::ShardMachine;
+use strongroom_core::tables::MemoryTables;
+use strongroom_core::voters::VoterView;
+use strongroom_format::codec;
+use strongroom_format::command::{Attested, SignedCommand};
+use strongroom_format::enrolment::SignedRedemption;
+use strongroom_format::id::{ClusterEpoch, Digest, GroupId, IdentityId, NodeName, ReplicaId};
+use strongroom_format::outcome::{Done, Outcome, Refusal};
+use strongroom_format::sign::SigningKey;
+
+/// `N` bytes that look random and are the same for ever: BLAKE3 of the name.
+pub fn fixed<const N: usize>(name: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+pub fn identity(name: &str) -> IdentityId {
+    name.parse().unwrap()
+}
+
+pub fn epoch() -> ClusterEpoch {
+    ClusterEpoch::from_bytes(fixed("epoch"))
+}
+
+pub const MINUTE_MS: u64 = 60_000;
+pub const HOUR_MS: u64 = 3_600_000;
+
+/// One group: its machine, its rows, its log.
+pub struct Group {
+    pub group: GroupId,
+    machine: Box<dyn Machine>,
+    pub tables: MemoryTables,
+    pub log: Vec<(u64, Vec<u8>)>,
+    index: u64,
+}
+
+impl Group {
+    pub fn new(group: GroupId) -> Self {
+        let machine: Box<dyn Machine> = match group {
+            GroupId::CLUSTER => Box::new(ClusterMachine::new()),
+            shard => Box::new(ShardMachine::new(shard)),
+        };
+        Self { group, machine, tables: MemoryTables::default(), log: Vec::new(), index: 1 }
+    }
+
+    /// Applies an entry's bytes and checks all laws.
+    pub fn apply_bytes(&mut self, bytes: Vec<u8>) -> Vec<Outcome> {
+        self.index += 1;
+        let before = State::of(self.group, &self.tables);
+        let answer = self.machine.apply(&mut self.tables, self.index, &bytes).unwrap();
+        self.log.push((self.index, bytes));
+        let after = State::of(self.group, &self.tables);
+        laws::check(&after).unwrap();
+        laws::check_step(&before, &after).unwrap();
+        codec::decode::<Outcomes>(&answer).unwrap().outcomes
+    }
+
+    pub fn apply(&mut self, commands: Vec<EntryCommand>) -> Vec<Outcome> {
+        let entry = Entry {
+            salt: fixed(&format!("salt {} {}", self.group, self.index)),
+            wall_unix_ms: 1_700_000_000_000 + self.index,
+            commands,
+        };
+        self.apply_bytes(codec::encode(&entry))
+    }
+
+    pub fn node(&mut self, command: NodeCommand) -> Outcome {
+        one(self.apply(vec![EntryCommand::Node(command)]))
+    }
+
+    /// A command that an honest node brings.
+    pub fn client(&mut self, signed: SignedCommand) -> Outcome {
+        one(self.apply(vec![EntryCommand::Vouched(signed)]))
+    }
+
+    /// What the bearer of a token asks.
+    pub fn redeem(&mut self, signed: SignedRedemption) -> Outcome {
+        one(self.apply(vec![EntryCommand::Redeem(signed)]))
+    }
+
+    /// A command that nobody but its caller stands for.
+    pub fn alone(&mut self, signed: SignedCommand) -> Outcome {
+        one(self.apply(vec![EntryCommand::Client(signed)]))
+    }
+
+    pub fn ask(&self, query: &Query) -> Answer {
+        let answer = self.machine.query(&self.tables, &codec::encode(query)).unwrap();
+        codec::decode(&answer).unwrap()
+    }
+
+    pub fn ask_bytes(&self, query: &[u8]) -> Answer {
+        codec::decode(&self.machine.query(&self.tables, query).unwrap()).unwrap()
+    }
+
+    pub fn view(&self) -> GroupView {
+        match self.ask(&Query::Group) {
+            Answer::Group(view) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A tick for which all voters vouch.
+    pub fn tick(&mut self, elapsed_ms: u64) -> Outcome {
+        let reports = self.reports();
+        self.tick_with(elapsed_ms, reports)
+    }
+
+    pub fn tick_with(&mut self, elapsed_ms: u64, reports: Vec<Report>) -> Outcome {
+        let previous = self.view().clock.last_tick;
+        self.node(NodeCommand::Tick(Tick { previous, elapsed_ms, reports }))
+    }
+
+    /// A tick without the reports of some voters, whose states others do not share: who has the state `a` says what all
+    /// others with that state say. Voters by their nodes.
+    pub fn tick_of(&mut self, elapsed_ms: u64, silent: &[&str], states: &[(&str, &str)]) -> Outcome {
+        let view = self.view();
+        let node_of = |of: ReplicaId| view.voters.iter().find(|voter| voter.replica == of).unwrap().node.to_string();
+        let mut reports = Vec::new();
+        for mut facts in self.facts() {
+            let node = node_of(facts.replica);
+            if let Some((_, state)) = states.iter().find(|(of, _)| *of == node) {
+                facts.digest = Digest::from_bytes(fixed(&format!("state {state}")));
+            }
+            if !silent.contains(&node.as_str()) {
+                reports.push(self.sign(facts));
+            }
+        }
+        self.tick_with(elapsed_ms, reports)
+    }
+
+    /// The nodes of the voters that are fenced.
+    pub fn fenced(&self) -> Vec<String> {
+        let fenced = self.view().voters.into_iter().filter(|voter| voter.fenced);
+        fenced.map(|voter| voter.node.to_string()).collect()
+    }
+
+    /// What each voter honestly says now, not signed yet.
+    pub fn facts(&self) -> Vec<ReportFacts> {
+        let view = self.view();
+        let said = |voter: &VoterView| {
+            let measured = Measured {
+                incarnation: fixed(&format!("incarnation of {}", voter.node)),
+                running_ms: self.index * 1000,
+                wall_unix_ms: 1_700_000_000_000 + self.index,
+                durable_index: self.index,
+                vote_term: 7,
+            };
+            view.report(epoch(), voter.replica, &measured)
+        };
+        view.voters.iter().map(said).collect()
+    }
+
+    /// The honest reports of all voters.
+    pub fn reports(&self) -> Vec<Report> {
+        self.facts().into_iter().map(|facts| self.sign(facts)).collect()
+    }
+
+    /// Signs what a voter says, with its own key.
+    pub fn sign(&self, facts: ReportFacts) -> Report {
+        let voter = self.view().voters.into_iter().find(|voter| voter.replica == facts.replica).unwrap();
+        let joined = (0..8).map(|number| signing_key(&format!("node key {number}")));
+        let key = [node_key(&voter.node)].into_iter().chain(joined).find(|key| key.public_key() == voter.signing_key);
+        facts.sign(&key.expect("a node of the genesis, or one that joined with a key of these"))
+    }
+
+    /// The same log on empty tables.
+    pub fn replayed(&self) -> MemoryTables {
+        let mut tables = MemoryTables::default();
+        for (index, bytes) in &self.log {
+            self.machine.apply(&mut tables, *index, bytes).unwrap();
+        }
+        tables
+    }
+}
+
+pub fn one(mut outcomes: Vec<Outcome>) -> Outcome {
+    assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+    outcomes.remove(0)
+}
+
+pub fn done(outcome: Outcome) -> Done {
+    match outcome {
+        Outcome::Done(done) => done,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+pub fn refused(outcome: Outcome) -> Refusal {
+    match outcome {
+        Outcome::Refused(refusal) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// The signing key of a node of the genesis: that of `n3` is called `node 3`.
+pub fn node_key(name: &NodeName) -> SigningKey {
+    signing_key(&format!("node {}", name.to_string().trim_start_matches('n')))
+}
+
+pub fn signing_key(name: &str) -> SigningKey {
+    SigningKey::from_secret(fixed(&format!("signing {name}"))).unwrap()
+}
+
+/// A claim that nobody signed: what the rules' version 1 takes.
+pub fn claim<T>(value: T) -> Attested<T> {
+    Attested { value, signatures: Vec::new() }
+}
+
+/// The digest that a group says it has.
+pub fn digest(group: &Group) -> Digest {
+    group.view().digest
+}

@@ -1,0 +1,24 @@
+//! The rules through their public door: scripts, refusals by id, properties under arbitrary commands.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+mod audit;
+mod backup;
+mod cluster;
+mod entries;
+mod governance;
+mod group;
+mod identity;
+mod laws;
+mod members;
+mod proofs;
+mod properties;
+mod scripts;
+mod sessions;
+mod tenancy;
+mod tenant;
+mod ticks;
+mod time;
+mod tokens;
+mod upload;
+mod world;

@@ -1,0 +1,116 @@
+//! Worker *decide*: parts that are sealed wait for their home shard's word; whoever leads their shard asks for it.
+//!
+//! Look: the parts that wait in each shard that this node leads. Decide: the home shard has, or has not. Act: carry its
+//! word into this shard's log. The word never flips, so carrying it twice changes nothing.
+//! Not here: what a part is (`node/core`).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use strongroom_consensus::groups::Consensus;
+use strongroom_core::entry::{Decided, EntryCommand, NodeCommand};
+use strongroom_core::query::{Answer, Decision, Query, WaitingPart};
+use strongroom_format::command::Attested;
+use strongroom_format::id::GroupId;
+use strongroom_format::outcome::Outcome;
+
+use crate::leading;
+use crate::metrics::{self, Worker};
+use crate::propose::Proposer;
+use crate::reads::Reads;
+
+/// How often a leader looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// So many parts are looked at, and decided, at once.
+const PARTS_MAX: u32 = 256;
+/// A question or an entry that takes longer is given up; the next round tries again.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// See the head of the file.
+pub struct Decider {
+    /// This node's groups.
+    pub consensus: Consensus,
+    /// Its way to questions.
+    pub reads: Reads,
+    /// Its way into logs.
+    pub proposer: Proposer,
+}
+
+impl Decider {
+    /// Runs for ever.
+    pub async fn run(self) {
+        loop {
+            for group in leading::shards(&self.consensus) {
+                self.round(group).await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn round(&self, group: GroupId) {
+        // A home shard that does not answer is not asked again in this round.
+        let mut silent = BTreeSet::new();
+        let mut after = None;
+        loop {
+            let query = Query::Waiting { after, limit: PARTS_MAX };
+            let Ok(Answer::Waiting(parts)) = self.reads.local(group, &query).await else { return };
+            let Some(last) = parts.last() else { return };
+            after = Some((last.tenant, last.snapshot));
+            let mut commands = Vec::new();
+            for part in parts.iter().filter(|part| !silent.contains(&part.home)).collect::<Vec<_>>() {
+                match self.ask(part).await {
+                    Word::Decided(decided) => commands.push(EntryCommand::Node(NodeCommand::DecidePart(decided))),
+                    Word::NotYet => {}
+                    Word::Silence => drop(silent.insert(part.home)),
+                }
+            }
+            if !commands.is_empty() {
+                self.carry(group, commands).await;
+            }
+            if parts.len() < PARTS_MAX as usize {
+                return;
+            }
+        }
+    }
+
+    async fn carry(&self, group: GroupId, commands: Vec<EntryCommand>) {
+        let proposed = self.proposer.propose(group, commands, WITHIN).await;
+        let well = match &proposed {
+            Ok(applied) => {
+                let refused = applied.outcomes.iter().find(|outcome| !matches!(outcome, Outcome::Done(_)));
+                if let Some(refused) = refused {
+                    tracing::warn!(%group, ?refused, "a home shard's word was refused");
+                }
+                refused.is_none()
+            }
+            Err(fault) => {
+                tracing::debug!(%group, %fault, "a home shard's word was not carried over");
+                false
+            }
+        };
+        metrics::worked(Worker::Decide, well);
+    }
+
+    /// Asks the home shard for its word.
+    async fn ask(&self, part: &WaitingPart) -> Word {
+        let WaitingPart { tenant, snapshot, home } = *part;
+        let query = Query::Decision { tenant, snapshot };
+        let (committed, lock) = match self.reads.linearizable(home, &query, WITHIN).await {
+            Ok(Answer::Decision(Decision::Committed { lock })) => (true, lock),
+            Ok(Answer::Decision(Decision::Aborted)) => (false, None),
+            // Not decided: it waits. No clock of this shard drops it.
+            Ok(_) => return Word::NotYet,
+            Err(_) => return Word::Silence,
+        };
+        let value = Decided { home, tenant, snapshot, committed, lock };
+        // These rules take the home shard's word from a node; later ones will want its voters' signatures.
+        Word::Decided(Attested { value, signatures: Vec::new() })
+    }
+}
+
+/// What a home shard says about a part.
+enum Word {
+    Decided(Attested<Decided>),
+    NotYet,
+    Silence,
+}

@@ -1,0 +1,69 @@
+//! The data path and the workers of a node: what carries out what the rules decided, and reports facts back.
+//!
+//! ```text
+//!   upload ─▶ spread ─▶ members ─▶ disk           restore ─▶ gather ─▶ members ─▶ disk
+//!     │         └ handover (pure)                   │          ├ holders (pure)
+//!     │                                             │          └ solve (pure)
+//!     └────▶ propose ─┐                             └────▶ reads ─┐
+//!                     ├─▶ route ─▶ whoever leads a group ◀────────┤
+//!            workers ─┴───────────────────────────────────────────┘
+//! ```
+//!
+//! Promises: a chunk is registered only when its fragments are durable; what is gathered has the hash that it was wanted
+//! by; a proposal whose fate is unknown is called so; nothing here decides for a tenant.
+//! Not here: the doors (`node/api`), the rules (`node/core`), where tasks are started (the node's wiring: each worker is
+//! a `run` of its own).
+//!
+//! # Workers, and who may run beside whom
+//!
+//! Each is look → decide → act, paced. All of them run on every node and have work only where this node leads a group
+//! (*follow* has it everywhere). What two of them propose meets in one log, in one order.
+//!
+//! | | runs | follow | tenants | tick | decide | admit | rebuild | members |
+//! |---|---|---|---|---|---|---|---|---|
+//! | *follow* (`follow.rs`) | when the cluster group applies | one at a time: it owns the topology and this node's replicas | *tenants* reads what *follow* published; an older map admits less, never wrongly: facts carry versions | nothing shared | nothing shared | a replica that *follow* starts asks first; the gate names it by replica id, so a verdict about an earlier one counts for nothing | only *follow* stops, forgets and starts; *rebuild* asks and waits until the map names another replica | a learner is added before or after *follow* starts it: Raft sends again |
+//! | *tenants* (`tenants.rs`) | each 0.5 s, and when the map changes | | two leaders may tell a shard the same; the same facts again change nothing | founding comes before time: a shard that is not founded has no clock to tick | parts exist only of admitted tenants | a replica that is not admitted does not lead | a fenced leader has handed over; what it proposes in vain is proposed again | facts name members as they were founded; `ReplaceMember` compares what it replaces |
+//! | *tick* (`tick.rs`) | looks each second | | | a tick names the one before: of two leaders' ticks the rules take one | a part that waits is dropped by no tick | a replica that is not admitted reports nothing: what others know of it only grows | a fenced replica reports nothing more; a majority is enough | a voter that leaves or comes between report and tick: the rules take reports of the voters that they have then |
+//! | *decide* (`decide.rs`) | each 0.5 s | | | | the home shard's word never flips: carried twice it changes nothing | as *tenants* | as *tenants* | a part's rows name slots, not replicas |
+//! | *admit* (`admit.rs`) | each 0.1 s while a replica asks | | | | | one verdict a replica: the gate never takes a loss back | a loss found by either stays the first one | a new member is admitted by the voters that the rows name, itself among them |
+//! | *rebuild* (`rebuild.rs`) | each 0.5 s, and on consensus' events | | | | | | the cluster group allots one new id for a current one, or for one that was to come; asking again is refused and harmless | one replacement at a time in a group: the second one is refused until `MemberReplaced` |
+//! | *members* (`membership.rs`) | each 0.25 s, and when the map changes | | | | | | | of two leaders' controllers one succeeds: each step compares the membership's log id, each entry what it replaces |
+//!
+//! Uploads and restores run beside all of them: an upload stands on its lease, which ends only by a tick or its owner,
+//! and a copy written too late is released, never registered; a restore stands on rows that a session pins.
+//! Workers still to come (expire, collect, sweep, scrub, prove, repair, rebalance) get their column here first.
+
+pub mod admit;
+pub mod caller;
+pub mod carry;
+pub mod catalog;
+pub mod coders;
+pub mod decide;
+pub mod follow;
+pub mod gate;
+pub mod gather;
+pub mod handover;
+pub mod holders;
+mod leading;
+pub mod members;
+pub mod membership;
+pub mod metrics;
+pub mod propose;
+pub mod readiness;
+pub mod reads;
+pub mod rebuild;
+pub mod receipts;
+pub mod replicas;
+pub mod report;
+pub mod restore;
+pub mod route;
+pub mod sign;
+pub mod solve;
+pub mod spread;
+pub mod standing;
+pub mod status;
+pub mod tenants;
+pub mod tick;
+pub mod topology;
+pub mod upload;
+mod vouch;

@@ -1,0 +1,158 @@
+//! What this package counts.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+
+const PLACED: &str = "strongroom_service_blobs_placed_total";
+const PLACED_BYTES: &str = "strongroom_service_blobs_placed_bytes_total";
+const HANDED_OVER: &str = "strongroom_service_fragments_handed_over_total";
+const MISSING: &str = "strongroom_service_fragments_missing_total";
+const TOO_THIN: &str = "strongroom_service_blobs_too_thin_total";
+const GATHERED: &str = "strongroom_service_blobs_gathered_total";
+const REBUILT: &str = "strongroom_service_blobs_rebuilt_total";
+const BLOBS_LOST: &str = "strongroom_service_blobs_lost_total";
+const BAD: &str = "strongroom_service_fragments_bad_total";
+const CLOCK_LAG: &str = "strongroom_clock_lag_seconds";
+const WORK: &str = "strongroom_service_worker_rounds_total";
+
+const FENCED: &str = "strongroom_service_replicas_fenced_total";
+const LOST: &str = "strongroom_service_replicas_lost";
+const BEHIND: &str = "strongroom_service_members_behind";
+const ROLLBACKS: &str = "strongroom_service_rollbacks_detected_total";
+const REBUILDS: &str = "strongroom_service_rebuilds_asked_total";
+const RESTARTED: &str = "strongroom_service_groups_restarted_total";
+const BROKEN: &str = "strongroom_service_groups_broken_total";
+const MEMBERSHIP: &str = "strongroom_service_membership_changes_total";
+const REPORTS: &str = "strongroom_service_tick_reports_total";
+
+/// Says what the names mean. Called once, when the process starts.
+pub fn describe() {
+    describe_counter!(PLACED, Unit::Count, "Blobs whose fragments were made durable by this node");
+    describe_counter!(PLACED_BYTES, Unit::Bytes, "Bytes of these blobs");
+    describe_counter!(HANDED_OVER, Unit::Count, "Fragments that another slot than their own took");
+    describe_counter!(MISSING, Unit::Count, "Fragments that no slot took although the blob was acknowledged");
+    describe_counter!(TOO_THIN, Unit::Count, "Blobs that were refused because too few slots took a fragment");
+    describe_counter!(GATHERED, Unit::Count, "Blobs gathered from fragments, by shard");
+    describe_counter!(REBUILT, Unit::Count, "Blobs gathered with a fragment that is not data");
+    describe_counter!(BLOBS_LOST, Unit::Count, "Blobs for which too few good fragments were found");
+    describe_counter!(BAD, Unit::Count, "Fragments met while gathering that were absent, damaged or wrong");
+    describe_gauge!(CLOCK_LAG, Unit::Seconds, "How far the tick behind a shard's state lies in the past, by shard");
+    describe_counter!(FENCED, Unit::Count, "Replicas of this node whose digest differed from the majority's");
+    describe_gauge!(LOST, Unit::Count, "Replicas of this node that wait for a new replica id");
+    describe_gauge!(BEHIND, Unit::Count, "Members that lack many entries, over all groups that this node leads");
+    describe_counter!(ROLLBACKS, Unit::Count, "Replicas of this node whose disk was found to have been put back");
+    describe_counter!(REBUILDS, Unit::Count, "New replica ids that were allotted to this node's lost replicas");
+    describe_counter!(RESTARTED, Unit::Count, "Dead groups that were restarted over their store");
+    describe_counter!(BROKEN, Unit::Count, "Dead groups that could not be restarted");
+    describe_counter!(MEMBERSHIP, Unit::Count, "Steps of membership changes that this node made as a leader, by step");
+    describe_counter!(REPORTS, Unit::Count, "Voters' reports that this node asked for as a leader, by result");
+    describe_counter!(WORK, Unit::Count, "Rounds of background workers, by worker and result");
+}
+
+pub(crate) fn blob_placed(bytes: u32, handed_over: usize, missing: usize) {
+    counter!(PLACED).increment(1);
+    counter!(PLACED_BYTES).increment(u64::from(bytes));
+    counter!(HANDED_OVER).increment(handed_over as u64);
+    counter!(MISSING).increment(missing as u64);
+}
+
+pub(crate) fn blob_too_thin() {
+    counter!(TOO_THIN).increment(1);
+}
+
+pub(crate) fn blob_gathered(shard: u32, rebuilt: bool) {
+    counter!(GATHERED, "shard" => shard.to_string()).increment(1);
+    counter!(REBUILT).increment(u64::from(rebuilt));
+}
+
+pub(crate) fn blob_lost() {
+    counter!(BLOBS_LOST).increment(1);
+}
+
+pub(crate) fn fragments_bad(count: u64) {
+    counter!(BAD).increment(count);
+}
+
+pub(crate) fn clock_lag(shard: u32, seconds: f64) {
+    gauge!(CLOCK_LAG, "shard" => shard.to_string()).set(seconds);
+}
+
+pub(crate) fn replica_fenced() {
+    counter!(FENCED).increment(1);
+}
+
+pub(crate) fn replicas_lost(count: usize) {
+    gauge!(LOST).set(count as f64);
+}
+
+pub(crate) fn members_behind(count: usize) {
+    gauge!(BEHIND).set(count as f64);
+}
+
+pub(crate) fn rollback_detected() {
+    counter!(ROLLBACKS).increment(1);
+}
+
+pub(crate) fn rebuild_asked() {
+    counter!(REBUILDS).increment(1);
+}
+
+pub(crate) fn group_restarted() {
+    counter!(RESTARTED).increment(1);
+}
+
+pub(crate) fn group_broken() {
+    counter!(BROKEN).increment(1);
+}
+
+/// A step of a change of members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    AddLearner,
+    Voters,
+    Remove,
+    Replaced,
+}
+
+pub(crate) fn membership_changed(step: Step) {
+    let label = match step {
+        Step::AddLearner => "add-learner",
+        Step::Voters => "voters",
+        Step::Remove => "remove",
+        Step::Replaced => "replaced",
+    };
+    counter!(MEMBERSHIP, "step" => label).increment(1);
+}
+
+pub(crate) fn reported(well: bool) {
+    counter!(REPORTS, "well" => if well { "true" } else { "false" }).increment(1);
+}
+
+/// Which worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Worker {
+    Decide,
+    Tick,
+    Tenants,
+    Follow,
+    Admit,
+    Rebuild,
+    Members,
+}
+
+impl Worker {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Decide => "decide",
+            Self::Tick => "tick",
+            Self::Tenants => "tenants",
+            Self::Follow => "follow",
+            Self::Admit => "admit",
+            Self::Rebuild => "rebuild",
+            Self::Members => "members",
+        }
+    }
+}
+
+pub(crate) fn worked(worker: Worker, well: bool) {
+    counter!(WORK, "worker" => worker.label(), "well" => if well { "true" } else { "false" }).increment(1);
+}

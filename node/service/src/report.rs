@@ -1,0 +1,151 @@
+//! What this node says of itself as a voter: a signed report for the next tick (DESIGN.md §7.2).
+//!
+//! ```text
+//!   leader asks with the tick before ─▶ has this replica applied it? (waits a moment) ─▶ facts ─▶ signed
+//! ```
+//!
+//! Promises: everything in a report is from this replica's own applied state, log and clocks; a replica that is not
+//! admitted yet (`admit.rs`) says nothing, because what it would say could make others forget how far it once was.
+//! Not here: who asks when (`tick.rs`), what follows from it (`node/core`, `clock.rs`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_consensus::groups::Consensus;
+use strongroom_core::entry::{Report, ReportFacts};
+use strongroom_core::query::{Answer, GroupView, Query};
+use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId};
+use strongroom_format::sign::SigningKey;
+use strongroom_host::Host;
+use strongroom_host::clock::Running;
+use strongroom_peers::fault::WordFault;
+use tokio::time::Instant;
+
+use crate::gate::Gate;
+use crate::reads::Reads;
+use crate::topology::InForce;
+
+/// One start of this process. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Incarnation {
+    host: Host,
+    id: [u8; 16],
+    began: Running,
+}
+
+impl Incarnation {
+    /// It begins now. One for each process.
+    pub fn begin(host: &Host) -> Self {
+        let mut id = [0; 16];
+        host.entropy().fill(&mut id);
+        Self { host: host.clone(), id, began: Running::begin(host.clock()) }
+    }
+
+    fn running_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed(self.host.clock()).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn wall_unix_ms(&self) -> u64 {
+        self.host.clock().wall_unix_ns() / 1_000_000
+    }
+}
+
+/// Makes this node's reports. Clones are the same.
+#[derive(Clone)]
+pub struct Reporter {
+    me: NodeName,
+    key: Arc<SigningKey>,
+    incarnation: Incarnation,
+    consensus: Consensus,
+    reads: Reads,
+    gate: Gate,
+    topology: InForce,
+}
+
+impl Reporter {
+    /// Signed by node `me`.
+    pub fn new(
+        me: NodeName,
+        key: Arc<SigningKey>,
+        incarnation: Incarnation,
+        consensus: Consensus,
+        reads: Reads,
+        gate: Gate,
+        topology: InForce,
+    ) -> Self {
+        Self { me, key, incarnation, consensus, reads, gate, topology }
+    }
+
+    /// The report for the tick behind `previous` that node `from` asks for, which votes in the group.
+    pub async fn report_to(
+        &self,
+        from: &NodeName,
+        group: GroupId,
+        previous: Digest,
+        within: Duration,
+    ) -> Result<Report, WordFault> {
+        let topology = self.topology.now();
+        let may_lead = topology.members_of(group).values().any(|member| member.voter && member.node == *from);
+        if !may_lead {
+            return Err(WordFault::NotAMember);
+        }
+        self.report(group, previous, within).await
+    }
+
+    /// The report for the tick behind `previous`, as soon as this replica has applied that one.
+    pub async fn report(&self, group: GroupId, previous: Digest, within: Duration) -> Result<Report, WordFault> {
+        let ends = Instant::now() + within;
+        let mut applied = self.consensus.applied(group).ok_or_else(|| not_yet("the group does not run here"))?;
+        loop {
+            applied.mark_unchanged();
+            let view = self.view(group).await?;
+            if view.clock.last_tick == previous {
+                return self.sign(&view);
+            }
+            match tokio::time::timeout_at(ends, applied.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(not_yet("the group does not run here")),
+                Err(_elapsed) => return Err(not_yet("the tick before is not applied")),
+            }
+        }
+    }
+
+    async fn view(&self, group: GroupId) -> Result<GroupView, WordFault> {
+        match self.reads.local(group, &Query::Group).await {
+            Ok(Answer::Group(view)) => Ok(view),
+            Ok(_) | Err(_) => Err(not_yet("the state cannot be read")),
+        }
+    }
+
+    fn sign(&self, view: &GroupView) -> Result<Report, WordFault> {
+        let replica = self.consensus.replica(view.group).ok_or_else(|| not_yet("the group does not run here"))?;
+        self.check(view, replica)?;
+        let position = self.consensus.position(view.group).ok_or_else(|| not_yet("the group does not run here"))?;
+        let facts = ReportFacts {
+            epoch: self.topology.now().epoch,
+            group: view.group,
+            replica,
+            previous: view.clock.last_tick,
+            incarnation: self.incarnation.id,
+            running_ms: self.incarnation.running_ms(),
+            wall_unix_ms: self.incarnation.wall_unix_ms(),
+            durable_index: position.last_index,
+            vote_term: position.vote_term,
+            digest: view.clock.digest,
+        };
+        Ok(facts.sign(&self.key))
+    }
+
+    /// Whether this replica may speak: it is admitted, and it is the voter that the rows name.
+    fn check(&self, view: &GroupView, replica: ReplicaId) -> Result<(), WordFault> {
+        if !self.gate.is_admitted(view.group, replica) {
+            return Err(not_yet("the replica is not admitted"));
+        }
+        let is_voter = view.voters.iter().any(|voter| voter.replica == replica && voter.node == self.me);
+        if is_voter { Ok(()) } else { Err(not_yet("the replica does not vote")) }
+    }
+}
+
+fn not_yet(why: &str) -> WordFault {
+    WordFault::NotYet { why: why.to_owned() }
+}

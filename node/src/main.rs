@@ -1,0 +1,273 @@
+//! `strongroomd`: a node of a Strongroom cluster, and what only a machine with a node's disk can do.
+//!
+//! Not here: what needs a tenant's or an operator's identity (`strongroom`, package `client/cli`).
+
+mod ca;
+mod demo;
+mod dev;
+mod doctor;
+mod found;
+mod founding;
+mod init;
+mod inspect;
+mod join;
+mod metrics;
+mod origin;
+mod people;
+mod processes;
+mod scrape;
+mod settings;
+mod trees;
+mod wiring;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use strongroom_format::role::Plane;
+
+/// Exit code of a command line that makes no sense.
+const USAGE: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "strongroomd",
+    version,
+    about = "A node of a Strongroom cluster, and tools for its disk",
+    after_help = "Commands for tenants and operators (backup, restore, vault, tenant, status …) are in `strongroom`.\n\n\
+        To see it work:            strongroomd demo\n\
+        A cluster to play with:    strongroomd dev --data /tmp/strongroom\n\
+        A cluster's first machine: strongroomd init --data /var/lib/strongroom --cluster NAME --region REGION --address HOST\n\
+        A further one:             strongroomd join TOKEN --data /var/lib/strongroom --address HOST\n\
+        Then, on each:             strongroomd run --config /var/lib/strongroom/node/node.toml\n\
+        What is wrong here:        strongroomd doctor --config /var/lib/strongroom/node/node.toml"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node until SIGINT or SIGTERM.
+    #[command(after_help = "Example:\n  strongroomd run --config /var/lib/strongroom/node/node.toml")]
+    Run {
+        /// The node's configuration; `deploy/node.example.toml` explains every key.
+        #[arg(long, env = "STRONGROOM_CONFIG")]
+        config: PathBuf,
+    },
+    /// Found a cluster on its first machine: the node's directory, the CAs', the operator's profile.
+    ///
+    /// With --address other machines can join, and shards are created when there are nodes to keep them. Without, it is
+    /// one node with one shard that survives nothing (code 1+0): for trying out, not for the last copy of anything.
+    #[command(after_help = "Example:\n  strongroomd init --cluster prod --region north --data /var/lib/strongroom \
+        --address 10.0.0.1\n\nIt says what to do next: CA processes, the node, tokens for the others.")]
+    Init {
+        /// The data directory to be.
+        #[arg(long, env = "STRONGROOM_DATA")]
+        data: PathBuf,
+        /// The cluster's name.
+        #[arg(long, env = "STRONGROOM_CLUSTER")]
+        cluster: String,
+        /// The node's region.
+        #[arg(long, env = "STRONGROOM_REGION")]
+        region: String,
+        /// The node's name; by default the region's with a 1.
+        #[arg(long, env = "STRONGROOM_NODE")]
+        node: Option<String>,
+        /// How the other machines reach this one: an IP address or a name, without a port.
+        #[arg(long, env = "STRONGROOM_ADDRESS", value_name = "HOST")]
+        address: Option<String>,
+        /// The first of eight ports: tenants, nodes, operators, operations, enrolment, three CA processes.
+        #[arg(long, env = "STRONGROOM_PORT", default_value_t = 7701)]
+        port: u16,
+    },
+    /// Make this machine a node of a cluster, with a token of an operator (`strongroom node token`).
+    ///
+    /// Keys are made here and stay here. Run it again if the answer was lost: the same keys get the same answer.
+    #[command(after_help = "Example:\n  strongroomd join TOKEN --data /var/lib/strongroom --address 10.0.0.2\n  \
+        strongroomd join - --data /var/lib/strongroom --address 10.0.0.2 < token.txt")]
+    Join {
+        /// The token's text; `-` reads it from stdin, where it shows in no list of processes.
+        #[arg(env = "STRONGROOM_TOKEN", hide_env_values = true)]
+        token: String,
+        /// The data directory to be.
+        #[arg(long, env = "STRONGROOM_DATA")]
+        data: PathBuf,
+        /// How the other machines reach this one: an IP address or a name, without a port.
+        #[arg(long, env = "STRONGROOM_ADDRESS", value_name = "HOST")]
+        address: String,
+        /// The first of five ports: tenants, nodes, operators, operations, enrolment.
+        #[arg(long, env = "STRONGROOM_PORT", default_value_t = 7701)]
+        port: u16,
+    },
+    /// Run the CA process of one plane: it issues certificates to whoever nodes let in, and has the only copy of the key.
+    #[command(
+        after_help = "Nodes find it under [ca] in node.toml. Whatever it issues stands in DIR/issued.log first.\n\n\
+        Example:\n  strongroomd ca --plane tenant --dir /var/lib/strongroom/ca/tenant --listen 10.0.0.1:7707"
+    )]
+    Ca {
+        /// Which plane: peer, tenant or operator.
+        #[arg(long, value_parser = plane)]
+        plane: Plane,
+        /// Its directory, as `init` made it.
+        #[arg(long, env = "STRONGROOM_CA_DIR")]
+        dir: PathBuf,
+        /// Where nodes reach it.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// How many days certificates live.
+        #[arg(long, default_value_t = 90)]
+        days: u64,
+        /// At most so many days, whatever is asked for.
+        #[arg(long, default_value_t = 397)]
+        days_max: u64,
+    },
+    /// Make another certificate for a CA process; needs the key of the peer plane's CA.
+    #[command(
+        after_help = "A process that runs takes it within seconds; `doctor` says a month before that it is time.\n\n\
+        Example:\n  strongroomd ca-tls --peer-dir ca/peer --plane tenant --dir ca/tenant"
+    )]
+    CaTls {
+        /// The directory of the peer plane's CA.
+        #[arg(long)]
+        peer_dir: PathBuf,
+        /// The plane of the CA process that gets it.
+        #[arg(long, value_parser = plane)]
+        plane: Plane,
+        /// Its directory.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Take certificates back that a CA issued, or make its next revocation list.
+    #[command(after_help = "It writes a list into DIR; the cluster learns of it with `strongroom issuer revoke`.\n\n\
+        Example:\n  strongroomd ca-revoke --plane tenant --dir ca/tenant --serial 4f21…")]
+    CaRevoke {
+        /// The CA's plane.
+        #[arg(long, value_parser = plane)]
+        plane: Plane,
+        /// Its directory.
+        #[arg(long, env = "STRONGROOM_CA_DIR")]
+        dir: PathBuf,
+        /// Serial numbers in hex, as in issued.log; none: only a new list with those from before.
+        #[arg(long)]
+        serial: Vec<String>,
+        /// For how many days the list is good; afterwards nobody of this CA gets in until there is another.
+        #[arg(long, default_value_t = 30)]
+        days: u64,
+    },
+    /// Look at a node's configuration, keys, certificates and disk, and say what is wrong and what to do.
+    #[command(after_help = "It changes nothing, and ends with 1 if anything is WRONG.\n\n\
+        Example:\n  strongroomd doctor --config /var/lib/strongroom/node/node.toml")]
+    Doctor {
+        /// The node's configuration.
+        #[arg(long, env = "STRONGROOM_CONFIG")]
+        config: PathBuf,
+    },
+    /// Run a whole cluster on this machine: for trying out, for tests, for attacks.
+    #[command(after_help = "Example:\n  strongroomd dev --data /tmp/strongroom --nodes 3")]
+    Dev {
+        /// Where everything of it lies; new, or of an earlier `dev`, which is continued.
+        #[arg(long, env = "STRONGROOM_DATA")]
+        data: PathBuf,
+        /// How many nodes.
+        #[arg(long, env = "STRONGROOM_NODES", default_value_t = 6)]
+        nodes: usize,
+        /// In how many regions.
+        #[arg(long, env = "STRONGROOM_REGIONS", default_value_t = 3)]
+        regions: usize,
+        /// How many shards.
+        #[arg(long, env = "STRONGROOM_SHARDS", default_value_t = 3)]
+        shards: u32,
+        /// The tenants; the first is spread over all shards.
+        #[arg(long, env = "STRONGROOM_TENANTS", value_delimiter = ',', default_value = "acme,globex")]
+        tenants: Vec<String>,
+    },
+    /// Show the main job: back up a directory, lose a region and two disks, get every byte back.
+    #[command(after_help = "Example:\n  strongroomd demo ~/photos")]
+    Demo {
+        /// What to back up; by default the current directory without build output (directories with a CACHEDIR.TAG).
+        path: Option<PathBuf>,
+        /// Keep the cluster's directory afterwards and say where it is.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// List fragments, groups and digests of a stopped node.
+    #[command(after_help = "Example:\n  strongroomd inspect /var/lib/strongroom/node --json")]
+    Inspect {
+        /// The node's data directory.
+        data: PathBuf,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::try_parse().unwrap_or_else(client_command);
+    let done = match arguments.command {
+        Command::Run { config } => wiring::run(&config),
+        Command::Init { data, cluster, region, node, address, port } => init::init(&init::Wish {
+            data: &data,
+            cluster: &cluster,
+            region: &region,
+            node: node.as_deref(),
+            address: address.as_deref(),
+            port,
+        }),
+        Command::Join { token, data, address, port } => wiring::block_on(join::join(&token, &data, &address, port)),
+        Command::Ca { plane, dir, listen, days, days_max } => {
+            wiring::log_to_stderr();
+            wiring::block_on(ca::serve(plane, &dir, listen, days, days_max))
+        }
+        Command::CaTls { peer_dir, plane, dir } => ca::renew(&peer_dir, plane, &dir),
+        Command::CaRevoke { plane, dir, serial, days } => ca::revoke(plane, &dir, &serial, days),
+        Command::Doctor { config } => doctor::doctor(&config),
+        Command::Dev { data, nodes, regions, shards, tenants } => {
+            wiring::block_on(dev::run(&data, &dev::DevPlan { nodes, regions, shards, tenants }))
+        }
+        Command::Demo { path, keep } => return demo::demo(path, keep),
+        Command::Inspect { data, json } => inspect::inspect(&data, json),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("strongroomd: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn plane(word: &str) -> Result<Plane, String> {
+    let known = Plane::ALL.into_iter().find(|plane| plane.as_str() == word);
+    known.ok_or_else(|| format!("`{word}` is no plane; there are peer, tenant and operator"))
+}
+
+/// Says so where somebody asks a node's program for a client's command.
+fn client_command(why: clap::Error) -> Arguments {
+    const CLIENTS: [&str; 16] = [
+        "backup",
+        "restore",
+        "snapshots",
+        "ls",
+        "verify",
+        "vault",
+        "tenant",
+        "status",
+        "init-key",
+        "receipt",
+        "audit",
+        "identity",
+        "enrol",
+        "node",
+        "shard",
+        "issuer",
+    ];
+    let asked = std::env::args().nth(1).unwrap_or_default();
+    if CLIENTS.contains(&asked.as_str()) {
+        eprintln!("strongroomd: `{asked}` needs an identity, not a disk: run `strongroom {asked}`");
+        std::process::exit(i32::from(USAGE));
+    }
+    why.exit()
+}

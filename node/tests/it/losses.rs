@@ -1,0 +1,335 @@
+//! The main job under losses, each in a cluster of its own: a region, all nodes at once, disks, bytes on disks, nodes
+//! one after another while a backup runs.
+//!
+//! Not here: power cuts, partitions, clocks (`jepsen`).
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use strongroom::progress::{Event, Progress};
+use strongroom::status;
+use strongroom_format::id::SnapshotId;
+use strongroom_format::seal::Kind;
+
+use crate::cluster::{Cluster, PATIENCE, metric_at, overwrite};
+use crate::forge::{Forge, SealedBlob, file};
+use crate::shared::{back_up, create_vault, request, restore};
+use crate::trees::{self, noise};
+
+/// A cluster with a vault for each tenant, and a tree to back up.
+async fn cluster(nodes: usize) -> (Cluster, PathBuf) {
+    let cluster = tokio::task::block_in_place(|| Cluster::start(nodes, &["acme", "globex"]));
+    for tenant in ["acme", "globex"] {
+        create_vault(&cluster, tenant, "papers").await;
+    }
+    let source = cluster.scratch();
+    trees::plant(&source, "losses");
+    (cluster, source)
+}
+
+/// Restores a snapshot of acme and compares it.
+async fn comes_back(cluster: &Cluster, snapshot: SnapshotId, source: &std::path::Path) -> u64 {
+    let to = cluster.scratch().join("restored");
+    let restored = restore(&cluster.client("acme-restorer").await, snapshot, &to).await;
+    assert!(restored.is_whole(), "{:?}", restored.damaged);
+    trees::assert_equal(source, &to);
+    restored.fragments_bad
+}
+
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_killed_restores_are_equal_backups_go_on_and_both_say_how_strong_they_are() {
+    let (mut cluster, source) = cluster(3).await;
+    let writer = cluster.client("acme-writer").await;
+    let first = back_up(&writer, &source, "papers", "first").await;
+    assert_eq!((first.code.k, first.code.m, first.handed_over), (2, 1, Some(0)));
+    assert_eq!((first.survives.regions, first.survives.nodes), (1, 1));
+
+    blocking(|| cluster.kill("north-1"));
+    comes_back(&cluster, first.snapshot, &source).await;
+    fs::write(source.join("news"), noise("news", 700_000)).expect("a file can be written");
+    let thin = back_up(&writer, &source, "papers", "thin").await;
+    assert_eq!((thin.survives.regions, thin.survives.nodes), (0, 0), "the receipt does not promise what is not there");
+    comes_back(&cluster, thin.snapshot, &source).await;
+    let listed = cluster.client("acme-restorer").await.snapshots(None).await.expect("a list");
+    let strength = |id| listed.iter().find(|one| one.id == id).map(|one| (one.strength.regions, one.strength.nodes));
+    assert_eq!((strength(first.snapshot), strength(thin.snapshot)), (Some((1, 1)), Some((0, 0))));
+    let status = status::of_tenant(&writer).await.expect("a status");
+    let down: Vec<&str> = status.nodes.iter().filter(|node| !node.up).map(|node| node.name.as_str()).collect();
+    assert_eq!(down, ["north-1"]);
+    assert_eq!(status.blobs.lost, 0);
+    assert!(0 < status.blobs.thin, "{:?}", status.blobs);
+    assert_eq!(status.blobs.full + status.blobs.thin, status.blobs.total);
+
+    // The region comes back, and backups are strong again.
+    blocking(|| {
+        cluster.restart("north-1");
+        cluster.await_ready("north-1");
+    });
+    let fresh = cluster.scratch();
+    let began = Instant::now();
+    for number in 0.. {
+        // A member that was away is trusted again once it has answered.
+        fs::write(fresh.join("file"), noise(&format!("fresh {number}"), 400_000)).expect("a file can be written");
+        let strong = back_up(&writer, &fresh, "papers", "fresh").await;
+        comes_back(&cluster, strong.snapshot, &fresh).await;
+        if (strong.survives.regions, strong.survives.nodes) == (1, 1) {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "what is new still lies thin");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_nodes_killed_right_after_the_receipt_everything_is_there_and_all_replicas_agree() {
+    let (mut cluster, source) = cluster(3).await;
+    let writer = cluster.client("acme-writer").await;
+    let backup = back_up(&writer, &source, "papers", "last words").await;
+    let names = cluster.names();
+    blocking(|| names.iter().for_each(|name| cluster.kill(name)));
+    blocking(|| names.iter().for_each(|name| cluster.restart(name)));
+    blocking(|| names.iter().for_each(|name| cluster.await_ready(name)));
+    comes_back(&cluster, backup.snapshot, &source).await;
+    // The same client, whose connections all broke, goes on.
+    let again = back_up(&writer, &source, "papers", "after").await;
+    comes_back(&cluster, again.snapshot, &source).await;
+
+    // Stopped in order, replicas that have applied as much have the same digest.
+    blocking(|| names.iter().for_each(|name| cluster.stop(name)));
+    let mut digests = std::collections::BTreeMap::new();
+    let mut groups = 0;
+    for name in &names {
+        for object in cluster.inspect(name) {
+            if object["type"] == "group" {
+                groups += 1;
+                let key = (object["id"].as_u64().expect("an id"), object["applied"].as_u64().expect("an index"));
+                let digest = object["digest"].as_str().expect("a digest").to_owned();
+                let known = digests.entry(key).or_insert_with(|| digest.clone());
+                assert_eq!(*known, digest, "group {} at {} on {name}", key.0, key.1);
+            }
+        }
+    }
+    assert_eq!(groups, 4 * 3, "every node is in the cluster group and in three shards");
+    assert!(digests.len() < groups, "some could be compared: {digests:?}");
+    blocking(|| names.iter().for_each(|name| cluster.restart(name)));
+    blocking(|| names.iter().for_each(|name| cluster.await_ready(name)));
+    comes_back(&cluster, backup.snapshot, &source).await;
+}
+
+/// A fragment on a stopped node's disk, as `inspect` shows it: `offset` and `bytes` are its payload's.
+struct Lying {
+    file: PathBuf,
+    offset: u64,
+    bytes: u64,
+    blob: String,
+}
+
+fn fragments_on(cluster: &Cluster, name: &str) -> Vec<Lying> {
+    let objects = cluster.inspect(name);
+    let fragments = objects.iter().filter(|object| object["type"] == "fragment");
+    let lying = |object: &serde_json::Value| Lying {
+        file: cluster.node(name).data_dir.join("segments").join(object["file"].as_str().expect("a path")),
+        offset: object["offset"].as_u64().expect("an offset"),
+        bytes: object["bytes"].as_u64().expect("a length"),
+        blob: object["blob"].as_str().expect("a blob").to_owned(),
+    };
+    fragments.map(lying).collect()
+}
+
+impl Lying {
+    /// Where its record begins: a block holds no two, and the header stands in front of the payload.
+    fn start(&self) -> u64 {
+        self.offset - self.offset % 4096
+    }
+
+    /// Its whole record, header and payload.
+    fn record(&self) -> Vec<u8> {
+        let bytes = fs::read(&self.file).expect("a segment can be read");
+        let at = |place: u64| usize::try_from(place).expect("a segment is short");
+        bytes[at(self.start())..at(self.offset + self.bytes)].to_vec()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n98_fragments_garbled_on_one_disk_misplaced_on_another_and_then_both_disks_gone_restores_are_equal() {
+    let (mut cluster, source) = cluster(6).await;
+    let writer = cluster.client("acme-writer").await;
+    let backup = back_up(&writer, &source, "papers", "first").await;
+    assert_eq!((backup.code.k, backup.code.m), (4, 2));
+    assert_eq!((backup.survives.regions, backup.survives.nodes), (1, 2));
+
+    let victims = ["north-1", "south-2"];
+    for name in victims {
+        blocking(|| cluster.stop(name));
+        let fragments = fragments_on(&cluster, name);
+        assert!(!fragments.is_empty(), "{name} has fragments");
+        if name == victims[0] {
+            fragments.iter().for_each(|one| overwrite(&one.file, one.offset, &[0xA5; 32]));
+        } else {
+            // Written to a wrong place: each second record begins with one that is good, with all its checksums, and
+            // of another blob.
+            let mut misplaced = 0;
+            for pair in fragments.chunks_exact(2) {
+                let (short, long) =
+                    if pair[0].bytes <= pair[1].bytes { (&pair[0], &pair[1]) } else { (&pair[1], &pair[0]) };
+                if short.blob != long.blob {
+                    overwrite(&long.file, long.start(), &short.record());
+                    misplaced += 1;
+                }
+            }
+            assert!(0 < misplaced, "{name} has fragments of several blobs");
+        }
+        blocking(|| {
+            cluster.restart(name);
+            cluster.await_ready(name);
+        });
+    }
+    let fragments_bad = comes_back(&cluster, backup.snapshot, &source).await;
+    assert!(0 < fragments_bad, "what was met is counted");
+    for name in victims {
+        let damaged = metric_at(cluster.node(name), "strongroom_chunks_fragments_damaged_total", "");
+        assert!(0.0 < damaged, "and so it is on {name}");
+    }
+    let rebuilt = cluster.metric("strongroom_service_blobs_rebuilt_total", "");
+    assert!(0.0 < rebuilt, "blobs came out of parity");
+
+    for name in victims {
+        blocking(|| cluster.kill(name));
+        fs::remove_dir_all(&cluster.node(name).data_dir).expect("a disk can be lost");
+    }
+    comes_back(&cluster, backup.snapshot, &source).await;
+    let after = back_up(&writer, &source, "papers", "four of six").await;
+    comes_back(&cluster, after.snapshot, &source).await;
+}
+
+/// Holds a backup where it is until whoever waits for it lets it go on.
+#[derive(Default)]
+struct Gate {
+    /// Bytes that may be read.
+    allowed: Mutex<u64>,
+    changed: Condvar,
+    read: AtomicU64,
+}
+
+impl Gate {
+    fn read(&self, bytes: u64) {
+        let read = self.read.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        let mut allowed = self.allowed.lock().expect("nobody panics inside");
+        while *allowed < read {
+            allowed = self.changed.wait(allowed).expect("nobody panics inside");
+        }
+    }
+
+    fn allow(&self, bytes: u64) {
+        *self.allowed.lock().expect("nobody panics inside") = bytes;
+        self.changed.notify_all();
+    }
+}
+
+/// Lets everything go on however the test ends: whoever waits at the gate would hold its runtime up.
+struct OpensInTheEnd(Arc<Gate>);
+
+impl Drop for OpensInTheEnd {
+    fn drop(&mut self) {
+        self.0.allow(u64::MAX);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_killed_and_restarted_one_after_another_during_a_backup_do_not_stop_it() {
+    const FILES: u64 = 48;
+    const FILE_BYTES: usize = 4 << 20;
+    let (mut cluster, source) = cluster(3).await;
+    for number in 0..FILES {
+        let bytes = noise(&format!("rolling {number}"), FILE_BYTES);
+        fs::write(source.join(format!("file {number}")), bytes).expect("a file can be written");
+    }
+    let total = FILES * FILE_BYTES as u64;
+    let gate = Arc::new(Gate::default());
+    let _opens = OpensInTheEnd(Arc::clone(&gate));
+    // Each node dies with the backup under way: it may read a quarter before the first, two before the second …
+    gate.allow(total / 4);
+    let writer = cluster.client("acme-writer").await;
+    let (reader, stored) = (Arc::clone(&gate), Arc::new(AtomicU64::new(0)));
+    let mut request = request(&source, "papers", "rolling");
+    request.progress = Progress::to({
+        let stored = Arc::clone(&stored);
+        move |event| match event {
+            Event::Read { bytes } => reader.read(bytes),
+            Event::Stored { bytes } => drop(stored.fetch_add(bytes, Ordering::SeqCst)),
+            _ => {}
+        }
+    });
+    let backup = tokio::spawn({
+        let writer = writer.clone();
+        async move { writer.back_up(request).await }
+    });
+    let so_far = || stored.load(Ordering::SeqCst);
+    blocking(|| crate::cluster::until(|| 0 < so_far(), || "the backup gets on".into()));
+    for (at, name) in cluster.names().into_iter().enumerate() {
+        blocking(|| {
+            cluster.kill(&name);
+            let before = so_far();
+            gate.allow(total / 4 * (at as u64 + 2));
+            crate::cluster::until(|| before < so_far(), || format!("the backup gets on without {name}"));
+            cluster.restart(&name);
+            cluster.await_ready(&name);
+        });
+        assert!(!backup.is_finished(), "the backup still runs");
+    }
+    gate.allow(u64::MAX);
+    let backup = backup.await.expect("it does not panic").expect("it completes");
+    assert!(total <= backup.bytes_read);
+    comes_back(&cluster, backup.snapshot, &source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_tenants_restore_reads_three_shards_at_once_and_the_seconds_one() {
+    let (cluster, source) = cluster(3).await;
+    let gathered = |shard: u32| {
+        let label = format!("shard=\"{shard}\"");
+        cluster.metric("strongroom_service_blobs_gathered_total", &label)
+    };
+    let all = || [1, 2, 3].map(gathered);
+
+    // Runs lie by the hash of their first chunk; so they are made until each shard has four.
+    let mut forge = Forge::open(&cluster, "acme", "writer", "papers").await;
+    let (mut runs, mut contents): (Vec<Vec<SealedBlob>>, Vec<u8>) = (Vec::new(), Vec::new());
+    let mut in_shard = std::collections::BTreeMap::new();
+    for number in 0.. {
+        let bytes = noise(&format!("run {number}"), 20_000);
+        let run = vec![forge.seal(Kind::Data, &bytes)];
+        let count = in_shard.entry(forge.shard_of(&run)).or_insert(0);
+        if *count < 4 {
+            *count += 1;
+            contents.extend(bytes);
+            runs.push(run);
+        }
+        if in_shard.values().sum::<u32>() == 12 {
+            break;
+        }
+    }
+    let snapshot = forge.write(&runs, &[file("all", &contents, 0)]).await;
+    let before = all();
+    let to = cluster.scratch().join("restored");
+    let restored = restore(&cluster.client("acme-restorer").await, snapshot, &to).await;
+    assert!(restored.is_whole());
+    assert_eq!(fs::read(to.join("all")).expect("the file"), contents);
+    let grown: Vec<f64> = all().iter().zip(before).map(|(now, before)| now - before).collect();
+    assert!(grown.iter().all(|blobs| 4.0 <= *blobs), "each shard gave its runs: {grown:?}");
+
+    let writer = cluster.client("globex-writer").await;
+    let backup = back_up(&writer, &source, "papers", "one shard").await;
+    let before = all();
+    let to = cluster.scratch().join("restored");
+    restore(&cluster.client("globex-restorer").await, backup.snapshot, &to).await;
+    trees::assert_equal(&source, &to);
+    let grown: Vec<f64> = all().iter().zip(before).map(|(now, before)| now - before).collect();
+    assert_eq!(grown.iter().filter(|blobs| 0.0 < **blobs).count(), 1, "one shard gave all: {grown:?}");
+}

@@ -1,0 +1,29 @@
+//! Tests of whole nodes: processes are started, attacked and asked through the SDK, and past it. One binary, so that it
+//! links once; one cluster that most tests share (`shared.rs`).
+
+mod bearer;
+mod canaries;
+mod claims;
+mod cluster;
+mod ends;
+mod enrolment;
+mod forge;
+mod foundation;
+mod identity_and_tls;
+mod inside;
+mod liar;
+mod lies;
+mod losses;
+mod protocol;
+mod raw;
+mod receipts;
+mod secrets;
+mod shared;
+mod single;
+mod speaker;
+mod tenancy;
+mod tenant;
+mod tidy;
+mod trees;
+mod upload_and_restore;
+mod whole;

@@ -1,0 +1,36 @@
+//! Every byte that both sides of Strongroom must agree on: ids, commands and outcomes, sealed blobs, index-tree nodes,
+//! manifests, envelopes, statements, keys, fragments, proofs. Pure: no clock, disk, network or task.
+//!
+//! One canonical encoding ([`codec`]): a version byte, then borsh with `de_strict_order`, read from a whole slice.
+//! The byte pictures are in `proto/FORMATS.md`. An offline reader or a standalone verifier needs nothing else.
+//!
+//! Not here: what is allowed (`node/core`), how bytes travel (`proto/strongroom.proto`).
+
+pub mod aead;
+pub mod chunk;
+pub mod code;
+pub mod codec;
+pub mod command;
+pub mod enrolment;
+pub mod envelope;
+pub mod fragment;
+pub mod id;
+pub mod keys;
+pub mod label;
+pub mod manifest;
+pub mod merkle;
+pub mod name;
+pub mod outcome;
+pub mod placement;
+pub mod receipt;
+pub mod records;
+pub mod role;
+pub mod seal;
+pub mod secret;
+pub mod sign;
+mod siv;
+pub mod statement;
+pub mod summary;
+pub mod tree;
+pub mod wrap;
+pub mod xwing;
