@@ -148,7 +148,8 @@ impl Load<'_> {
 fn measure(target: u64, clients: u32, work: &Path) -> anyhow::Result<Figures> {
     let binaries = Binaries::find()?;
     eprintln!("starting six nodes …");
-    let settings = [("snapshot_entries", LOG_ENTRIES), ("tail_entries", LOG_ENTRIES)];
+    let entries = LOG_ENTRIES.to_string();
+    let settings = [("snapshot_entries", entries.as_str()), ("tail_entries", entries.as_str())];
     let cluster = Cluster::start_with(&binaries.node, &work.join("cluster"), &settings)?;
     let strongroom = Strongroom::over(cluster, &binaries, work)?;
     let cluster = strongroom.cluster();

@@ -95,15 +95,15 @@ impl Cluster {
         Ok(self.file.profiles.get(name).with_context(|| format!("dev.json has no profile {name}"))?)
     }
 
-    /// Starts it, changes numbers in the settings of each node, and starts it again.
-    pub fn start_with(program: &Path, dir: &Path, settings: &[(&str, u64)]) -> anyhow::Result<Self> {
+    /// Starts it, changes settings of each node (a key that is there once, and its value as TOML), and starts it again.
+    pub fn start_with(program: &Path, dir: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let founded = Self::start(program, dir)?;
         let files: Vec<PathBuf> = founded.file.nodes.iter().map(|node| node.data_dir.join("node.toml")).collect();
         drop(founded);
         for file in files {
             let mut text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             for (key, value) in settings {
-                text = with_setting(&text, key, *value).with_context(|| format!("no {key} in {}", file.display()))?;
+                text = with_setting(&text, key, value).with_context(|| format!("no {key} in {}", file.display()))?;
             }
             fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         }
@@ -201,7 +201,7 @@ pub struct GroupOnDisk {
 }
 
 /// A text of TOML with another number behind the only key of this name.
-fn with_setting(text: &str, key: &str, value: u64) -> Option<String> {
+fn with_setting(text: &str, key: &str, value: &str) -> Option<String> {
     let is_it = |line: &&str| line.split_once('=').is_some_and(|(name, _)| name.trim() == key);
     let line = text.lines().find(is_it)?;
     Some(text.replacen(line, &format!("{key} = {value}"), 1))
@@ -317,9 +317,9 @@ mod tests {
     #[test]
     fn a_setting_is_changed_where_it_stands_and_only_if_it_does() {
         let text = "[log]\nsnapshot_entries = 50000\nsnapshot_bytes = 1\n";
-        let changed = with_setting(text, "snapshot_entries", 100).unwrap();
+        let changed = with_setting(text, "snapshot_entries", "100").unwrap();
         assert_eq!(changed, "[log]\nsnapshot_entries = 100\nsnapshot_bytes = 1\n");
-        assert_eq!(with_setting(text, "tail_entries", 100), None);
+        assert_eq!(with_setting(text, "tail_entries", "100"), None);
     }
 
     #[test]

@@ -34,11 +34,22 @@ const SPACE: u64 = 8 << 30;
 /// It has come to rest by then, or never does.
 const QUIET_PATIENCE: Duration = Duration::from_secs(180);
 
+/// A node's setting `timing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Timing {
+    /// Nodes a few milliseconds apart.
+    Lan,
+    /// Regions far apart.
+    Wan,
+}
+
 /// What was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Idle {
     commit: String,
     machine: String,
+    timing: Timing,
     groups: u32,
     seconds: f64,
     nodes: Vec<Node>,
@@ -74,17 +85,18 @@ const SUMS: [&str; 4] = [
 ];
 
 /// Starts a cluster in a directory of its own below `dir` or Cargo's target directory, measures it and prints the figures.
-pub fn run(groups: u32, dir: Option<&Path>, is_json: bool) -> anyhow::Result<bool> {
+pub fn run(groups: u32, timing: Timing, dir: Option<&Path>, is_json: bool) -> anyhow::Result<bool> {
     let ground = Ground::take(dir, SPACE)?;
     let binaries = Binaries::find()?;
     let machine = machine::describe(ground.path());
-    let measured = measure(groups, &binaries, ground.path());
+    let measured = measure(groups, timing, &binaries, ground.path());
     // The cluster has ended by now. What cannot be removed is said, not hidden.
     ground.leave()?;
     let (nodes, seconds, [heartbeats, heartbeat_messages, log_syncs, terms]) = measured?;
     let idle = Idle {
         commit: machine::commit(binaries::workspace()),
         machine,
+        timing,
         groups,
         seconds,
         nodes,
@@ -101,9 +113,18 @@ pub fn run(groups: u32, dir: Option<&Path>, is_json: bool) -> anyhow::Result<boo
     Ok(true)
 }
 
-fn measure(groups: u32, binaries: &Binaries, work: &Path) -> anyhow::Result<(Vec<Node>, f64, [f64; 4])> {
+fn measure(
+    groups: u32,
+    timing: Timing,
+    binaries: &Binaries,
+    work: &Path,
+) -> anyhow::Result<(Vec<Node>, f64, [f64; 4])> {
     eprintln!("starting six nodes …");
-    let cluster = Cluster::start(&binaries.node, &work.join("cluster"))?;
+    let timing = match timing {
+        Timing::Lan => "\"lan\"",
+        Timing::Wan => "\"wan\"",
+    };
+    let cluster = Cluster::start_with(&binaries.node, &work.join("cluster"), &[("timing", timing)])?;
     // the cluster group and dev's own shards are there already
     let there = count_groups(&cluster);
     create_shards(&cluster, groups.saturating_sub(there))?;
@@ -189,8 +210,9 @@ impl Idle {
     fn table(&self) -> String {
         let fits = "text grows in memory";
         let mut text = String::new();
-        let Self { commit, machine, groups, seconds, .. } = self;
-        writeln!(text, "strongroom-bench {commit}\n{machine}\n\n{groups} groups, idle for {seconds:.0} s").expect(fits);
+        let Self { commit, machine, timing, groups, seconds, .. } = self;
+        writeln!(text, "strongroom-bench {commit}\n{machine}\n\n{groups} groups, {timing:?}, idle for {seconds:.0} s")
+            .expect(fits);
         for Node { name, cpu_percent, peak_mib } in &self.nodes {
             writeln!(text, "{name:12} {cpu_percent:6.1} % of a core  {peak_mib:7.1} MiB").expect(fits);
         }

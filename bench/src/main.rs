@@ -39,6 +39,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::idle::Timing;
 use crate::plan::Plan;
 
 #[derive(Parser)]
@@ -88,6 +89,9 @@ enum Command {
         /// How many groups, the cluster's own among them; a node serves 200.
         #[arg(long, default_value_t = 100)]
         groups: u32,
+        /// The nodes' timing profile: `wan` beats twice a second and is for regions apart, `lan` ten times.
+        #[arg(long, value_enum, default_value_t = Timing::Wan)]
+        timing: Timing,
     },
 }
 
@@ -97,7 +101,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Quick => contest(&Plan::quick(), dir, arguments.json),
         Command::Full => contest(&Plan::full(), dir, arguments.json),
-        Command::Idle { groups } => idle::run(groups, dir, arguments.json),
+        Command::Idle { groups, timing } => idle::run(groups, timing, dir, arguments.json),
         Command::Chunks { count } => chunks::run(count, dir, arguments.json),
         Command::CatchUp { gib, clients } => catch_up::run(gib, clients, dir, arguments.json),
     };

@@ -29,7 +29,7 @@ use strongroom_format::id::ClusterEpoch;
 use crate::secrets::{nothing_secret, secrets_in};
 
 /// How long anything may take that must come to pass: elections and starts on a loaded machine are in it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at a condition.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
