@@ -6,7 +6,7 @@
 //! does (`wiring.rs`), the people (`people.rs`).
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use strongroom_host::Host;
 
 use crate::found::{self, Plan, PlannedNode};
 use crate::people::{self, profile_path};
+use crate::ports::{self, Claim};
 use crate::processes::{NodeProcess, all_listen, all_ready};
 use crate::settings::{Listen, NodeSettings, Storage};
 
@@ -96,6 +97,8 @@ pub struct Dev {
     pub nodes: Vec<NodeProcess>,
     /// The CA processes.
     authorities: Vec<NodeProcess>,
+    /// While this process lives, nobody else's new cluster gets the ports of a node that is down.
+    _claim: Option<Claim>,
     /// What stands in `dev.json`.
     pub file: DevFile,
 }
@@ -107,6 +110,7 @@ impl Dev {
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         fs::remove_file(dir.join(DEV_FILE)).ok();
         let host = Host::real();
+        let mut claim = None;
         if dir.join(PLAN_FILE).exists() {
             let kept: DevPlan = serde_json::from_str(&fs::read_to_string(dir.join(PLAN_FILE))?)
                 .with_context(|| format!("{} is damaged", PLAN_FILE))?;
@@ -117,7 +121,7 @@ impl Dev {
                 "{} is not empty and holds no dev cluster; name another directory",
                 dir.display()
             );
-            make(&host, &dir, plan)?;
+            claim = Some(make(&host, &dir, plan)?);
             // Last, so that a founding that broke off is not taken for a cluster.
             fs::write(dir.join(PLAN_FILE), serde_json::to_string(plan)?)?;
         }
@@ -155,7 +159,7 @@ impl Dev {
             .chain(["operator".to_owned()]);
         let profiles = profile_names.map(|name| (name.clone(), profile_path(&dir, &name))).collect();
         let file = DevFile { version: 1, cluster: CLUSTER.to_owned(), nodes: entries, profiles };
-        let mut dev = Self { dir, nodes, authorities, file };
+        let mut dev = Self { dir, nodes, authorities, _claim: claim, file };
         if let Err(why) = dev.serve(plan).await {
             dev.stop().await;
             return Err(why);
@@ -272,13 +276,16 @@ fn cli_binary() -> Option<PathBuf> {
     beside.exists().then_some(beside)
 }
 
-fn make(host: &Host, dir: &Path, plan: &DevPlan) -> anyhow::Result<()> {
+/// Founds it. The claim on its ports is for whoever starts the nodes.
+fn make(host: &Host, dir: &Path, plan: &DevPlan) -> anyhow::Result<Claim> {
     ensure!((1..=REGIONS.len()).contains(&plan.regions), "between 1 and {} regions", REGIONS.len());
     ensure!(plan.nodes >= plan.regions, "a region without a node");
     let cluster: ClusterName = CLUSTER.parse().context("our own names are names")?;
     let operator: IdentityId = "platform".parse().context("our own names are names")?;
-    let mut ports = free_ports(plan.nodes * 5 + Plane::ALL.len())?.into_iter();
-    let mut address = || SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ports.next().unwrap_or_default());
+    let claim = ports::claim(host, plan.nodes * 5 + Plane::ALL.len())?;
+    let mut ports = claim.ports.iter();
+    let mut address =
+        || SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), *ports.next().expect("as many as were claimed"));
     let ca = Plane::ALL.into_iter().map(|plane| (plane, address().to_string())).collect();
     let nodes: Vec<PlannedNode> = node_names(plan)
         .into_iter()
@@ -318,7 +325,7 @@ fn make(host: &Host, dir: &Path, plan: &DevPlan) -> anyhow::Result<()> {
         let name: TenantName = name.parse().with_context(|| format!("`{name}` is no tenant name"))?;
         people::make_tenant(host, dir, &cluster, &name, &tenant_endpoints)?;
     }
-    Ok(())
+    Ok(claim)
 }
 
 fn node_names(plan: &DevPlan) -> Vec<NodeName> {
@@ -351,13 +358,4 @@ fn run_argv(settings: &NodeSettings) -> anyhow::Result<Vec<String>> {
     let program = std::env::current_exe().context("this program has no path")?;
     let config = settings.data_dir.join(NodeSettings::FILE);
     Ok(vec![text(program)?, "run".to_owned(), "--config".to_owned(), text(config)?])
-}
-
-/// Ports that were free together a moment ago.
-fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<Result<_, _>>()
-        .context("no free port")?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

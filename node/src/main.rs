@@ -14,6 +14,7 @@ mod join;
 mod metrics;
 mod origin;
 mod people;
+mod ports;
 mod processes;
 mod scrape;
 mod settings;

@@ -406,15 +406,18 @@ impl Consensus {
     /// The voters found it; whoever leads then adds the learners that the membership does not have. Until the log has a
     /// membership, messages are taken from these members only.
     pub async fn initialize(&self, id: GroupId, members: BTreeMap<ReplicaId, Member>) -> Result<(), FoundError> {
-        let first_voter = members.iter().find(|(_, member)| member.voter).map(|(&replica, _)| replica);
-        let first_voter = first_voter.ok_or(FoundError::NotAMember)?;
+        let voters: Vec<ReplicaId> =
+            members.iter().filter(|(_, member)| member.voter).map(|(&replica, _)| replica).collect();
+        // Each group begins with another of them: who leads all groups of a cluster works for all.
+        let founder = usize::try_from(id.0).unwrap_or_default().checked_rem(voters.len());
+        let founder = voters[founder.ok_or(FoundError::NotAMember)?];
         self.tell_as(id, members, true)?;
         // One founds at once, so that one stands for election; the others follow if it does not (`keeping.rs`).
         let group = self.group(id).ok_or(FoundError::Stopped)?;
         if !group.own.is_admitted() {
             return Err(FoundError::NotAdmitted);
         }
-        if first_voter == group.replica {
+        if founder == group.replica {
             keeping::found(&group).await.map_err(|why| FoundError::Failed { why })?;
         }
         Ok(())

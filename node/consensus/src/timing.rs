@@ -9,7 +9,7 @@
 //!
 //! The heartbeats are ours: all groups that a node leads beat at the same moment, so that theirs travel together
 //! (`heartbeats.rs`). openraft's own are off, and its `heartbeat_interval` sets only how often each group wakes up to see
-//! whether its leader is missed: 13/64 of it, about 50 ms and 200 ms. With a hundred groups on a node that is what an
+//! whether its leader is missed: 13/64 of it, about 50 ms and 240 ms. With a hundred groups on a node that is what an
 //! idle one does.
 
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Timing {
     fn wake_ms(self) -> u64 {
         match self {
             Self::Lan => 250,
-            Self::Wan => 1000,
+            Self::Wan => 1200,
         }
     }
 
