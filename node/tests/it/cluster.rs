@@ -351,8 +351,9 @@ fn is_alive(pid: Pid) -> bool {
 
 /// A GET in the clear: status line, headers and body; `None` if nobody answers.
 fn http_get(at: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(1)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let mut stream = TcpStream::connect_timeout(&at, PATIENCE).ok()?;
+    // What is not answered counts as nothing at all: a node that is only slow must not read as one that counted nothing.
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
