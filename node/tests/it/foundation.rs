@@ -4,7 +4,7 @@
 //! Not here: fragments on disks (`losses.rs`), the rules about reports and fences (`node/core`), single groups under
 //! crashes and snapshots (`node/consensus`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,15 +26,13 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::bearer::{Authority, Door};
-use crate::cluster::{Cluster, DevNode, PATIENCE, metric_at, metrics, overwrite, until};
+use crate::cluster::{Cluster, DevNode, PATIENCE, comes_true, metric_at, metrics, overwrite, until};
+use crate::digests::{GROUPS, assert_digests_equal};
 use crate::inside::Inside;
 use crate::shared::{back_up, create_vault, request, restore, shared};
 use crate::speaker::{Speaker, channel};
 use crate::tenant::operator;
 use crate::trees::{self, noise};
-
-/// Every node of three is in the cluster group and in three shards.
-const GROUPS: usize = 4;
 
 /// A cluster of three with a vault, and a tree to back up.
 async fn three() -> (Cluster, PathBuf) {
@@ -84,9 +82,14 @@ impl Load {
         let (home, writer, stopped) = (cluster.scratch(), writer.clone(), Arc::clone(&stop));
         let kept = tokio::spawn(async move {
             let mut kept = Vec::new();
+            let mut stopped_at = None;
             for number in 0.. {
+                // A slow machine may have acknowledged nothing yet: then it goes on until something is.
                 if stopped.load(Ordering::SeqCst) {
-                    break;
+                    let since: &mut Instant = stopped_at.get_or_insert_with(Instant::now);
+                    if !kept.is_empty() || 2 * PATIENCE < since.elapsed() {
+                        break;
+                    }
                 }
                 tokio::time::sleep(PACE).await;
                 let source = home.join(number.to_string());
@@ -131,9 +134,16 @@ async fn all_come_back(cluster: &Cluster, kept: &[Kept], away: u8) {
     }
 }
 
-async fn leader_of(client: &Client, group: GroupId) -> Option<String> {
-    let status = status::of_tenant(client).await.expect("a status");
-    status.shards.into_iter().find(|shard| shard.id == group).and_then(|shard| shard.leader)
+/// The node that leads a group; an election is waited out.
+async fn leader_of(client: &Client, group: GroupId) -> String {
+    let mut leader = None;
+    comes_true(PATIENCE, "somebody leads", async || {
+        let status = status::of_tenant(client).await.expect("a status");
+        leader = status.shards.into_iter().find(|shard| shard.id == group).and_then(|shard| shard.leader);
+        leader.is_some()
+    })
+    .await;
+    leader.expect("it was waited for")
 }
 
 async fn map_of(inside: &Inside) -> ClusterMap {
@@ -174,34 +184,6 @@ async fn await_rebuilt(cluster: &Cluster, node: &str, before: &BTreeMap<GroupId,
     }
 }
 
-/// Stops all nodes at once and compares the digests of replicas that have applied as much, until those of `node` were
-/// compared in every group; then all run again.
-fn assert_digests_equal(cluster: &mut Cluster, node: &str) {
-    let names = cluster.names();
-    let mut left: BTreeSet<u64> = (0..GROUPS as u64).collect();
-    let began = Instant::now();
-    while !left.is_empty() {
-        assert!(began.elapsed() < 2 * PATIENCE, "groups {left:?} of {node} were never as far as others");
-        cluster.stop_together(&names);
-        let mut digests: BTreeMap<(u64, u64), Vec<(String, String)>> = BTreeMap::new();
-        for name in &names {
-            for object in cluster.inspect(name).iter().filter(|object| object["type"] == "group") {
-                let key = (object["id"].as_u64().expect("an id"), object["applied"].as_u64().expect("an index"));
-                let digest = object["digest"].as_str().expect("a digest").to_owned();
-                digests.entry(key).or_default().push((name.clone(), digest));
-            }
-        }
-        for ((group, applied), replicas) in digests {
-            assert!(replicas.iter().all(|(_, digest)| *digest == replicas[0].1), "{group} at {applied}: {replicas:?}");
-            if 1 < replicas.len() && replicas.iter().any(|(name, _)| name == node) {
-                left.remove(&group);
-            }
-        }
-        names.iter().for_each(|name| cluster.restart(name));
-        names.iter().for_each(|name| cluster.await_ready(name));
-    }
-}
-
 /// Puts a copy of a directory in its place.
 fn copy(from: &Path, to: &Path) {
     if to.exists() {
@@ -233,7 +215,7 @@ async fn a_row_that_rotted_on_a_leader_kills_its_group_alone_which_comes_back_wi
         Answer::Tenant(view) => view.facts,
         other => panic!("no tenant: {other:?}"),
     };
-    let leader = leader_of(&writer, home).await.expect("somebody leads");
+    let leader = leader_of(&writer, home).await;
 
     // Every command of the tenant reads this row in `apply`.
     blocking(|| cluster.stop(&leader));
@@ -270,7 +252,7 @@ async fn a_row_that_rotted_on_a_leader_kills_its_group_alone_which_comes_back_wi
             cluster.await_ready(&other);
         });
     }
-    blocking(|| assert_digests_equal(&mut cluster, &leader));
+    blocking(|| assert_digests_equal(&mut cluster, std::slice::from_ref(&leader)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,7 +317,7 @@ async fn n72_an_old_data_directory_put_back_on_one_voter_is_detected_and_its_rep
         cluster.restart(&other);
         cluster.await_ready(&other);
     });
-    blocking(|| assert_digests_equal(&mut cluster, &victim));
+    blocking(|| assert_digests_equal(&mut cluster, std::slice::from_ref(&victim)));
     all_come_back(&cluster, &kept, 0).await;
 }
 
@@ -381,7 +363,7 @@ async fn a_disk_that_came_back_empty_is_rebuilt_also_when_leaders_are_killed_mea
     kept.push(Kept::new(&first, source));
     all_come_back(&cluster, &kept, 0).await;
     kept.push(one_more(&cluster, &writer, "second").await);
-    blocking(|| assert_digests_equal(&mut cluster, &victim));
+    blocking(|| assert_digests_equal(&mut cluster, std::slice::from_ref(&victim)));
     all_come_back(&cluster, &kept, 0).await;
 }
 
@@ -401,9 +383,13 @@ async fn n95_a_node_that_asks_about_another_nodes_replica_is_refused() {
     let (theirs, _) = replicas_of(&map, &two.name);
     let mut peers = as_node(cluster, one, two).await;
     for (group, replica) in &ours {
-        let own = pb::KnownRequest { group: group.0, replica: replica.0 };
-        let known = peers.known(own).await.expect("a node may ask about its own replica").into_inner();
-        assert!(matches!(known.how, Some(pb::known_reply::How::Position(_))), "{known:?}");
+        // A replica here that is not ready yet, or between two lives, says so, and is asked again.
+        comes_true(PATIENCE, "a node is told about its own replica", async || {
+            let own = pb::KnownRequest { group: group.0, replica: replica.0 };
+            let known = peers.known(own).await.expect("a node may ask about its own replica").into_inner();
+            matches!(known.how, Some(pb::known_reply::How::Position(_)))
+        })
+        .await;
         for foreign in [theirs[group], ReplicaId(replica.0 + (1 << 40)), ReplicaId(u64::MAX)] {
             let asked = pb::KnownRequest { group: group.0, replica: foreign.0 };
             let refused = peers.known(asked).await.expect_err("another's replica");

@@ -5,6 +5,7 @@ mod bearer;
 mod canaries;
 mod claims;
 mod cluster;
+mod digests;
 mod ends;
 mod enrolment;
 mod forge;
