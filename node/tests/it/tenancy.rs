@@ -21,6 +21,7 @@ use crate::forge::{Forge, file, upload};
 use crate::inside::Inside;
 use crate::shared::{back_up, quiet, shared};
 use crate::speaker::{No, Speaker, no, patiently, random};
+use crate::tenant::own_tenant;
 use crate::trees;
 
 /// All of an answer that a caller could tell two answers apart by.
@@ -37,24 +38,24 @@ async fn submit_raw(speaker: &Speaker, group: GroupId, commands: &[SignedCommand
 #[tokio::test(flavor = "multi_thread")]
 async fn n20_a_foreign_tenant_is_refused_before_any_lookup_and_reads_like_an_absent_one() {
     let cluster = shared();
-    let _quiet = quiet().await;
+    own_tenant(cluster, "n20").await;
     let globex = Speaker::founder(cluster, "globex", "writer").await;
-    let initech = Speaker::founder(cluster, "initech", "writer").await;
+    let own = Speaker::founder(cluster, "n20", "writer").await;
     let inside = Inside::of(cluster).await;
-    let before = inside.held(initech.home, initech.tenant).await;
+    let before = inside.held(own.home, own.tenant).await;
     let absent = TenantId::from_bytes(random());
     let mut answers = Vec::new();
     // Existing or not, in its own group or in one that does not exist, signed by its own people or not.
     for (tenant, group) in [
         (globex.tenant, globex.home),
-        (globex.tenant, initech.home),
-        (absent, initech.home),
+        (globex.tenant, own.home),
+        (absent, own.home),
         (absent, GroupId(77)),
         (globex.tenant, GroupId::CLUSTER),
     ] {
-        let command = Command { tenant, group, ..initech.opening(0) };
-        for signed in [initech.signed(&command), globex.signed(&command)] {
-            let refused = submit_raw(&initech, group, &[signed]).await.expect_err("a foreign tenant");
+        let command = Command { tenant, group, ..own.opening(0) };
+        for signed in [own.signed(&command), globex.signed(&command)] {
+            let refused = submit_raw(&own, group, &[signed]).await.expect_err("a foreign tenant");
             answers.push(refused);
         }
     }
@@ -65,11 +66,11 @@ async fn n20_a_foreign_tenant_is_refused_before_any_lookup_and_reads_like_an_abs
         assert!(!text.contains("globex") && !text.contains(&globex.tenant.to_string()), "{text}");
     }
     // One foreign command among good ones: nothing of it is applied (N22).
-    let good = initech.signed(&initech.opening(0));
-    let foreign = initech.signed(&Command { tenant: globex.tenant, ..initech.opening(0) });
-    let refused = submit_raw(&initech, initech.home, &[good, foreign]).await.expect_err("one is foreign");
+    let good = own.signed(&own.opening(0));
+    let foreign = own.signed(&Command { tenant: globex.tenant, ..own.opening(0) });
+    let refused = submit_raw(&own, own.home, &[good, foreign]).await.expect_err("one is foreign");
     assert_eq!(all_of(&refused), all_of(&answers[0]));
-    assert_eq!(inside.held(initech.home, initech.tenant).await, before, "it leaves no trace");
+    assert_eq!(inside.held(own.home, own.tenant).await, before, "it leaves no trace");
 }
 
 /// A session of a tenant's writer, and its lease. Every group numbers its own sessions, so another tenant's may have the
