@@ -30,14 +30,15 @@ use crate::forge::{Forge, entry, file, file_of, upload};
 use crate::inside::Inside;
 use crate::shared::{back_up, client_with, profile_of, quiet, request, restore, shared};
 use crate::speaker::{No, Speaker, no, patiently, random};
+use crate::tenant::own_tenant;
 use crate::trees::{self, noise};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn n107_a_deciding_command_without_its_own_signature_does_nothing() {
     let cluster = shared();
-    let _quiet = quiet().await;
-    let speaker = Speaker::founder(cluster, "initech", "writer").await;
-    let admin = Speaker::founder(cluster, "initech", "administrator").await;
+    own_tenant(cluster, "n107").await;
+    let speaker = Speaker::founder(cluster, "n107", "writer").await;
+    let admin = Speaker::founder(cluster, "n107", "administrator").await;
     let talk = admin.talk(0).await;
     let inside = Inside::of(cluster).await;
     let before = inside.held(speaker.home, speaker.tenant).await;
