@@ -23,11 +23,12 @@ use strongroom_proto::v1 as pb;
 use strongroom_proto::v1::upload_request::What as Ask;
 use tonic::Code;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PATIENCE};
 use crate::forge::{Forge, SealedBlob, blob_message, file, file_of, upload};
 use crate::inside::Inside;
-use crate::shared::{back_up, quiet, restore, shared};
+use crate::shared::{back_up, create_vault, restore, shared};
 use crate::speaker::{No, Speaker, Talk, no, random};
+use crate::tenant::own_tenant;
 use crate::trees::{self, noise};
 
 /// What a restorer of a tenant gets of a snapshot.
@@ -55,8 +56,9 @@ fn damaged(restored: &Restored) -> Vec<&[u8]> {
 #[tokio::test(flavor = "multi_thread")]
 async fn n33_bytes_with_another_hash_or_none_are_the_callers_fault_and_nothing_is_stored() {
     let cluster = shared();
-    let _quiet = quiet().await;
-    let mut forge = Forge::open(cluster, "initech", "writer", "papers").await;
+    own_tenant(cluster, "n33").await;
+    create_vault(cluster, "n33", "papers").await;
+    let mut forge = Forge::open(cluster, "n33", "writer", "papers").await;
     let speaker = forge.talk.speaker.clone();
     let inside = Inside::of(cluster).await;
     let before = inside.held(speaker.home, speaker.tenant).await;
@@ -527,8 +529,7 @@ async fn a_few_files_of_a_mebibyte_are_backed_up_and_come_back() {
             .expect("a file is written");
     }
     let writer = cluster.client("globex-writer").await;
-    let backup =
-        tokio::time::timeout(std::time::Duration::from_secs(60), back_up(&writer, &source, "papers", "mebibytes"));
+    let backup = tokio::time::timeout(2 * PATIENCE, back_up(&writer, &source, "papers", "mebibytes"));
     let backup = backup.await.expect("the backup ends");
     let restorer = cluster.client("globex-restorer").await;
     let to = cluster.scratch().join("back");
