@@ -392,7 +392,9 @@ async fn n145_refusals_beyond_one_a_second_are_counted_in_one_leaf_a_minute_and_
     })
     .await;
     let (alone, counted) = told;
-    assert!((1..=seconds + 1).contains(&alone), "one a second: {alone} in {seconds} s");
-    let minutes = seconds / 60 + 1;
+    // One a second of a clock that stands between two ticks and then catches up, of which there is at most one a second;
+    // so a minute of it may be over after a few seconds of ours, once.
+    assert!((1..=2 * seconds + 2).contains(&alone), "one a second: {alone} in {seconds} s");
+    let minutes = seconds / 60 + 2;
     assert!((1..=2 * minutes).contains(&counted.len()), "one leaf a minute and kind: {counted:?}");
 }
