@@ -3,8 +3,6 @@
 //!
 //! Not here: buckets (N87), which do not exist yet; handshakes on a simulated port (`node/identity`).
 
-use std::time::Duration;
-
 use rustls::ClientConfig;
 use strongroom_identity::admission::TABLE;
 use strongroom_proto::v1 as pb;
@@ -306,9 +304,7 @@ impl Wire {
             self.0.flush().await
         };
         // A node that reads no more has given the caller up too.
-        tokio::time::timeout(Duration::from_secs(10), sent)
-            .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        tokio::time::timeout(PATIENCE, sent).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
     }
 
     /// Reads until this stream is over, or the connection.
