@@ -13,10 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
-use crate::cluster::{ready_at, until};
-
-/// A node that refuses to start does so at once; a slow machine takes longer.
-const REFUSES_WITHIN: Duration = Duration::from_secs(30);
+use crate::cluster::{PATIENCE, ready_at, until};
 
 fn strongroomd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_strongroomd"));
@@ -102,7 +99,7 @@ impl Single {
         let mut child = self.command().stderr(Stdio::piped()).spawn().expect("strongroomd runs");
         let began = Instant::now();
         while child.try_wait().expect("our child").is_none() {
-            if REFUSES_WITHIN < began.elapsed() {
+            if PATIENCE < began.elapsed() {
                 child.kill().expect("our child can be killed");
                 panic!("the node started");
             }
@@ -301,8 +298,8 @@ fn shown_at(at: SocketAddr) -> Option<Vec<u8>> {
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from("nobody.invalid").expect("a DNS name");
     let mut session = rustls::ClientConnection::new(Arc::new(config), name).expect("a configuration");
-    let mut tcp = TcpStream::connect_timeout(&at, Duration::from_secs(5)).ok()?;
-    tcp.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let mut tcp = TcpStream::connect_timeout(&at, PATIENCE).ok()?;
+    tcp.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut stream = rustls::Stream::new(&mut session, &mut tcp);
     // Without a certificate of ours it ends with an alert, behind the one that is shown to us.
     stream.write_all(b"x").ok();
@@ -368,7 +365,7 @@ fn n84_a_node_without_file_descriptors_serves_again_when_it_has_some() {
     let few = Rlimit { current: Some(open as u64 + 8), ..getrlimit(Resource::Nofile) };
     let before_limit = prlimit(Some(running.pid()), Resource::Nofile, few).expect("a limit of our child's");
     let callers: Vec<TcpStream> =
-        (0..64).filter_map(|_| TcpStream::connect_timeout(&single.operator(), Duration::from_secs(5)).ok()).collect();
+        (0..64).filter_map(|_| TcpStream::connect_timeout(&single.operator(), PATIENCE).ok()).collect();
     assert!(!callers.is_empty());
     until(
         || running.log().contains("a connection could not be accepted"),
