@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::program::{Ran, run_json};
 
-/// How long the cluster may take until it serves.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long anything may take that must come to pass, on a loaded machine too.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Starts the cluster and ends it when stdin closes. If the cluster ends by itself, its log stays for who looks.
 const KEEPER: &str = r#"
@@ -38,6 +38,15 @@ pub struct Cluster {
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
     CLUSTER.get_or_init(Cluster::start).as_ref().unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// Looks at a condition until it holds.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "after {PATIENCE:?} it still does not hold that {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Runs `strongroomd`, from the same target directory.

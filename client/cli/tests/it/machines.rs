@@ -6,11 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::cluster::{cluster, strongroomd};
+use crate::cluster::{cluster, strongroomd, until};
 use crate::program::{Ran, run, run_json, strongroom};
-
-/// How long a CA process and the nodes may take to see what is new.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -65,15 +62,14 @@ fn a_ca_process_takes_its_next_certificate_while_it_runs_and_what_it_issued_is_t
     let list = made.stdout.lines().next().unwrap().split(' ').nth(1).unwrap().to_owned();
     let pem = tenant.join("ca.pem");
     cluster.run("operator", ["issuer", "revoke", text(&pem), "--list", &list]).done();
-    let began = Instant::now();
-    let refused = loop {
-        let ran = run_json(&stolen, ["identity", "list"]);
-        if ran.code == 3 {
-            break ran.error(3);
+    let mut ran = run_json(&stolen, ["identity", "list"]);
+    until("what was taken back does not get in", || {
+        if ran.code != 3 {
+            ran = run_json(&stolen, ["identity", "list"]);
         }
-        assert!(began.elapsed() < PATIENCE, "it still gets in: {}", ran.stdout);
-        std::thread::sleep(Duration::from_millis(100));
-    };
+        ran.code == 3
+    });
+    let refused = ran.error(3);
     assert_eq!((&refused["code"], &refused["reason"]), (&"UNAUTHENTICATED".into(), &"TLS".into()), "{refused}");
     assert!(refused["message"].as_str().unwrap().contains("CertificateRevoked"), "{refused}");
     run_json(&home.path().join("olga-2.toml"), ["identity", "list"]).done();
@@ -90,8 +86,15 @@ fn a_look_at_a_node_says_what_is_well_and_what_is_wrong_and_what_to_do() {
     let (cluster, home) = (cluster(), tempfile::tempdir().unwrap());
     for node in ["north-1", "east-1", "south-1"] {
         let config = cluster.directory().join("nodes").join(node).join("node.toml");
-        let looked = strongroomd(["doctor", "--config", text(&config)]);
-        assert_eq!(looked.code, 0, "{}{}", looked.stdout, looked.stderr);
+        // A CA process that does not take a connection within seconds is reported, as it should be: then once more.
+        let mut looked = strongroomd(["doctor", "--config", text(&config)]);
+        until("nothing is wrong", || {
+            if looked.code != 0 {
+                eprintln!("{}{}", looked.stdout, looked.stderr);
+                looked = strongroomd(["doctor", "--config", text(&config)]);
+            }
+            looked.code == 0
+        });
         for good in ["configuration", "genesis", "certificate, tenant plane", "signing key", "CA process, peer plane"] {
             assert!(looked.stdout.lines().any(|line| line == format!("ok       {good}")), "{good}: {}", looked.stdout);
         }
