@@ -4,11 +4,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::cluster;
+use crate::cluster::{cluster, until};
 use crate::program::{Ran, fields, strongroom};
 
 /// A small tree with what trees have: nested directories, an empty file, a larger one, a link, a name of any bytes.
@@ -45,9 +44,14 @@ fn id(backup: &Value) -> &str {
 #[test]
 fn a_backup_is_listed_verified_and_restored() {
     let (cluster, home) = (cluster(), tempfile::tempdir().unwrap());
-    let (vault, top) = (cluster.vault(), tree(home.path()));
-
-    let backup = back_up(&top, &vault);
+    let top = tree(home.path());
+    // A node that is slow for a moment takes no part, and the receipt says so: then into another vault.
+    let (mut vault, mut backup) = (String::new(), Value::Null);
+    until("every node takes part", || {
+        vault = cluster.vault();
+        backup = back_up(&top, &vault);
+        backup["handed_over"] == 0 && backup["survives"] == json!({"regions": 1, "nodes": 1})
+    });
     assert_eq!(
         fields(&backup),
         [
@@ -74,7 +78,6 @@ fn a_backup_is_listed_verified_and_restored() {
     assert_eq!((&backup["files"], &backup["dirs"], &backup["links"]), (&json!(4), &json!(3), &json!(1)));
     assert_eq!(backup["bytes_read"], 12_000_015);
     assert_eq!(backup["code"], "2+1");
-    assert_eq!(backup["survives"], json!({"regions": 1, "nodes": 1}));
     assert!(backup["seconds"].is_f64() && backup["receipt"].is_string());
 
     let snapshots = cluster.run("acme-restorer", ["snapshots", "--vault", &vault]);
@@ -246,14 +249,18 @@ fn a_vault_is_created_once_listed_and_shown() {
 fn status_shows_tenants_their_shards_and_operators_all() {
     let cluster = cluster();
     for profile in ["acme-writer", "operator"] {
-        let status = cluster.run(profile, ["status"]).done();
+        let mut status = Value::Null;
+        until("every node is up, as far as the one that is asked has heard", || {
+            status = cluster.run(profile, ["status"]).done();
+            let nodes = status["nodes"].as_array().unwrap();
+            !status["clock"].is_null() && nodes.iter().all(|node| node["up"] == true)
+        });
         assert_eq!(fields(&status), ["blobs", "clock", "cluster", "nodes", "shards", "type"]);
         assert_eq!(fields(&status["nodes"][0]), ["name", "region", "up", "version"]);
         assert_eq!(fields(&status["shards"][0]), ["applied", "code", "id", "leader", "members"]);
         assert_eq!(fields(&status["blobs"]), ["full", "lost", "thin", "total"]);
         assert_eq!(fields(&status["clock"]), ["bound_ms", "state", "time", "wall_lag_s", "why"]);
         assert_eq!(status["nodes"].as_array().unwrap().len(), 3);
-        assert!(status["nodes"].as_array().unwrap().iter().all(|node| node["up"] == true), "{status}");
     }
 }
 
@@ -301,10 +308,16 @@ fn a_cluster_that_does_not_answer_is_unavailable_at_the_deadline() {
     });
     let path = home.path().join("p.toml");
     fs::write(&path, endpoints.collect::<Vec<_>>().join("\n")).unwrap();
-    let began = Instant::now();
+    // The one with the usual deadline, a minute, is begun first and still tries when the other has given up.
+    let mut patient = strongroom();
+    patient.args(["--json", "--profile", text(&path), "snapshots"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut patient = patient.spawn().unwrap();
     let error = crate::program::run_json(&path, ["snapshots", "--deadline", "1s"]).error(7);
+    let ended = patient.try_wait().unwrap();
+    patient.kill().unwrap();
+    patient.wait().unwrap();
+    assert!(ended.is_none(), "a deadline of a second is not one of a minute: {ended:?}");
     assert_eq!((&error["outcome"], &error["code"]), (&json!("failed"), &json!("UNAVAILABLE")));
-    assert!(began.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
@@ -314,16 +327,20 @@ fn an_interrupted_backup_ends_with_130() {
     // Sparse: large enough that it cannot be done before the signal.
     let large = home.path().join("large");
     fs::File::create(&large).unwrap().set_len(64 << 30).unwrap();
-    let child = strongroom()
+    let large = fs::canonicalize(large).unwrap();
+    let mut child = strongroom()
         .args(["--json", "--profile", text(&cluster.profile("acme-writer")), "backup", text(&large), "--vault", &vault])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    until("the backup has the file open", || {
+        assert!(child.try_wait().unwrap().is_none(), "it runs");
+        let open = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+        open.flatten().any(|one| fs::read_link(one.path()).is_ok_and(|file| file == large))
+    });
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let began = Instant::now();
+    until("it ends", || child.try_wait().unwrap().is_some());
     let error = Ran::from(child.wait_with_output().unwrap()).error(130);
-    assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(error["reason"], "INTERRUPTED");
 }
