@@ -232,33 +232,43 @@ impl Nodes {
     }
 
     fn dial(&self, endpoint: &str) -> Result<Channel> {
-        let tls = self.tls.clone();
-        let address = endpoint.to_owned();
-        let connector = tower::service_fn(move |_: http::Uri| {
-            let (tls, address) = (tls.clone(), address.clone());
-            async move {
-                let tcp = TcpStream::connect(&address).await?;
-                tcp.set_nodelay(true)?;
-                // The name only fills the protocol's field: the verifier reads the SPIFFE id and nothing else.
-                let name = ServerName::try_from("strongroom").expect("a valid DNS name");
-                tls.connect(name, tcp).await.map(TokioIo::new)
-            }
-        });
-        let endpoint = Endpoint::from_shared(Bytes::from(format!("http://{endpoint}")))
-            .map_err(|cause| Error::failed(format_args!("{endpoint} is no endpoint"), cause))?
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(FRAME_BYTES)
-            .connect_timeout(CONNECT)
-            .http2_keep_alive_interval(Duration::from_secs(5))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .keep_alive_while_idle(true);
-        Ok(endpoint.connect_with_connector_lazy(connector))
+        over_tls(endpoint, &self.tls, |endpoint| {
+            endpoint
+                .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                .max_frame_size(FRAME_BYTES)
+                .connect_timeout(CONNECT)
+                .http2_keep_alive_interval(Duration::from_secs(5))
+                .keep_alive_timeout(Duration::from_secs(10))
+                .keep_alive_while_idle(true)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Node>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A connection over TLS that is opened when it is first used.
+pub(crate) fn over_tls(
+    endpoint: &str,
+    tls: &TlsConnector,
+    shape: impl FnOnce(Endpoint) -> Endpoint,
+) -> Result<Channel> {
+    let (tls, address) = (tls.clone(), endpoint.to_owned());
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let (tls, address) = (tls.clone(), address.clone());
+        async move {
+            let tcp = TcpStream::connect(&address).await?;
+            tcp.set_nodelay(true)?;
+            // The name only fills the protocol's field: the verifier reads the SPIFFE id and nothing else.
+            let name = ServerName::try_from("strongroom").expect("a valid DNS name");
+            tls.connect(name, tcp).await.map(TokioIo::new)
+        }
+    });
+    let shared = Endpoint::from_shared(Bytes::from(format!("http://{endpoint}")))
+        .map_err(|cause| Error::failed(format_args!("{endpoint} is no endpoint"), cause))?;
+    Ok(shape(shared).connect_with_connector_lazy(connector))
 }
 
 /// Whether a call changes something, so that silence leaves its outcome unknown.

@@ -21,8 +21,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hyper_util::rt::TokioIo;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use strongroom_format::codec;
 use strongroom_format::enrolment::{CertificateWish, NodeAddresses, Token, request_digest};
 use strongroom_format::id::{ClusterEpoch, ClusterName, Digest, IdentityId, TenantId, TenantName};
@@ -34,15 +33,14 @@ use strongroom_proto::v1::enrolment_client::EnrolmentClient;
 use strongroom_proto_identity::certificate::Purpose;
 use strongroom_proto_identity::spiffe::SpiffeId;
 use strongroom_proto_identity::tls::{Credentials, strangers_config};
-use strongroom_proto_identity::verify::PinnedNodeVerifier;
-use tokio::net::TcpStream;
+use strongroom_proto_identity::verify::NodeVerifier;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
-use crate::connect::{Deadline, turned_away};
+use crate::connect::{Deadline, over_tls, turned_away};
 use crate::error::{Answered, Error, Result, answered};
 use crate::profile::is_endpoint;
 
@@ -438,23 +436,8 @@ fn next_for(error: Error) -> Error {
 }
 
 fn dial(door: &Door, endpoint: &str) -> Result<Channel> {
-    let config = strangers_config(PinnedNodeVerifier::new(door.pin, door.cluster.0.clone()));
-    let tls = TlsConnector::from(Arc::new(config));
-    let address = endpoint.to_owned();
-    let connector = tower::service_fn(move |_: http::Uri| {
-        let (tls, address) = (tls.clone(), address.clone());
-        async move {
-            let tcp = TcpStream::connect(&address).await?;
-            tcp.set_nodelay(true)?;
-            // The name only fills the protocol's field: the verifier reads the SPIFFE id and nothing else.
-            let name = ServerName::try_from("strongroom").expect("a valid DNS name");
-            tls.connect(name, tcp).await.map(TokioIo::new)
-        }
-    });
-    let channel = Endpoint::from_shared(Bytes::from(format!("http://{endpoint}")))
-        .map_err(|cause| Error::failed(format_args!("{endpoint} is no endpoint"), cause))?
-        .connect_timeout(CONNECT);
-    Ok(channel.connect_with_connector_lazy(connector))
+    let config = strangers_config(NodeVerifier::pinned(door.pin, door.cluster.0.clone()));
+    over_tls(endpoint, &TlsConnector::from(Arc::new(config)), |endpoint| endpoint.connect_timeout(CONNECT))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use strongroom_proto::v1::operators_client::OperatorsClient;
 use strongroom_proto::v1::peers_client::PeersClient;
 use strongroom_proto_identity::certificate::{Leaf, Purpose};
 use strongroom_proto_identity::tls::{read_certificates, strangers_config};
-use strongroom_proto_identity::verify::PinnedNodeVerifier;
+use strongroom_proto_identity::verify::NodeVerifier;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
@@ -124,7 +124,7 @@ fn keys() -> Keys {
 /// A connection of a stranger to a node.
 async fn stranger_channel(cluster: &Cluster, node: &DevNode) -> Channel {
     let door = doorstep(cluster, node);
-    let config = strangers_config(PinnedNodeVerifier::new(door.pin, door.cluster.0.clone()));
+    let config = strangers_config(NodeVerifier::pinned(door.pin, door.cluster.0.clone()));
     let (tls, at) = (TlsConnector::from(Arc::new(config)), node.enrol);
     let connector = tower::service_fn(move |_: http::Uri| {
         let tls = tls.clone();

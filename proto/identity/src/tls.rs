@@ -19,7 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::certificate::{CHAIN_BYTES_MAX, Leaf, LeafFault, Purpose};
-use crate::verify::{NodeVerifier, PinnedNodeVerifier, provider};
+use crate::verify::{NodeVerifier, provider};
 
 /// The protocol inside of TLS.
 pub const ALPN: &[u8] = b"h2";
@@ -191,7 +191,7 @@ pub fn client_config_with_time(
 }
 
 /// The configuration of whoever has no certificate yet.
-pub fn strangers_config(verifier: PinnedNodeVerifier) -> ClientConfig {
+pub fn strangers_config(verifier: NodeVerifier) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has cipher suites for TLS 1.3")

@@ -297,17 +297,32 @@ pub enum ExpectedNode {
 /// The address that was dialled plays no part.
 #[derive(Debug)]
 pub struct NodeVerifier {
-    anchors: Anchors,
+    vouches: Vouches,
     cluster: Name,
     expected: ExpectedNode,
     algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Who vouches for nodes.
+#[derive(Debug)]
+enum Vouches {
+    Anchors(Anchors),
+    /// The CA whose certificate has this hash, which ends the chain that the node shows.
+    Pinned(Digest),
 }
 
 impl NodeVerifier {
     /// Nodes of `cluster` that `anchors` vouch for.
     #[must_use]
     pub fn new(anchors: Anchors, cluster: Name, expected: ExpectedNode) -> Self {
-        Self { anchors, cluster, expected, algorithms: algorithms() }
+        Self { vouches: Vouches::Anchors(anchors), cluster, expected, algorithms: algorithms() }
+    }
+
+    /// For whoever has only a hash: any node of `cluster` under the CA with this certificate (BLAKE3 of its DER), which
+    /// must be in the chain.
+    #[must_use]
+    pub fn pinned(pin: Digest, cluster: Name) -> Self {
+        Self { vouches: Vouches::Pinned(pin), cluster, expected: ExpectedNode::Any, algorithms: algorithms() }
     }
 
     /// The node's leaf, if chain and name are good.
@@ -317,7 +332,12 @@ impl NodeVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Leaf, Refused> {
-        let leaf = self.anchors.verify(Purpose::Server, leaf, intermediates, now)?;
+        let leaf = match &self.vouches {
+            Vouches::Anchors(anchors) => anchors.verify(Purpose::Server, leaf, intermediates, now)?,
+            Vouches::Pinned(pin) => {
+                pinned(pin, leaf, intermediates)?.verify(Purpose::Server, leaf, intermediates, now)?
+            }
+        };
         let SpiffeId::Node { cluster, region, node } = &leaf.id else {
             return Err(Refused::Name);
         };
@@ -332,6 +352,15 @@ impl NodeVerifier {
     }
 }
 
+/// The pinned CA, out of the chain that it ends.
+fn pinned(pin: &Digest, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<Anchors, Refused> {
+    if !chain_is_bounded(leaf, intermediates) {
+        return Err(Refused::ChainTooLong);
+    }
+    let root = intermediates.iter().find(|one| issuer_digest(one) == *pin).ok_or(Refused::UnknownIssuer)?;
+    Ok(Anchors::new(vec![Anchor::read(root).map_err(|_| Refused::UnknownIssuer)?]))
+}
+
 impl ServerCertVerifier for NodeVerifier {
     fn verify_server_cert(
         &self,
@@ -342,65 +371,6 @@ impl ServerCertVerifier for NodeVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         self.judge(end_entity, intermediates, now)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(only_tls13())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// How whoever has only a hash judges the node that answers: the chain ends with the CA certificate that has it, and is good
-/// under that one.
-#[derive(Debug)]
-pub struct PinnedNodeVerifier {
-    pin: Digest,
-    cluster: Name,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl PinnedNodeVerifier {
-    /// Nodes of `cluster` under the CA with this certificate (BLAKE3 of its DER).
-    #[must_use]
-    pub fn new(pin: Digest, cluster: Name) -> Self {
-        Self { pin, cluster, algorithms: algorithms() }
-    }
-}
-
-impl ServerCertVerifier for PinnedNodeVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if !chain_is_bounded(end_entity, intermediates) {
-            return Err(Refused::ChainTooLong.into());
-        }
-        let root = intermediates.iter().find(|one| issuer_digest(one) == self.pin).ok_or(Refused::UnknownIssuer)?;
-        let anchor = Anchor::read(root).map_err(|_| Refused::UnknownIssuer)?;
-        let verifier = NodeVerifier::new(Anchors::new(vec![anchor]), self.cluster.clone(), ExpectedNode::Any);
-        verifier.judge(end_entity, intermediates, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
