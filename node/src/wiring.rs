@@ -70,6 +70,7 @@ use strongroom_service::status::Statuses;
 use strongroom_service::tenants::Admitter;
 use strongroom_service::tick::Ticker;
 use strongroom_service::upload::Uploads;
+use strongroom_service::voice::Voice;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -204,17 +205,16 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
     let signing = Arc::new(signing);
     let memory = Memory::new(consensus.clone(), reads.clone(), topology.clone());
     let incarnation = Incarnation::begin(&host);
-    let reporter = Reporter::new(
-        me.clone(),
-        Arc::clone(&signing),
-        incarnation,
-        consensus.clone(),
-        reads.clone(),
-        gate.clone(),
-        topology.clone(),
-    );
-    let signer =
-        Signer::new(me.clone(), Arc::clone(&signing), consensus.clone(), reads.clone(), gate.clone(), topology.clone());
+    let voice = Voice {
+        me: me.clone(),
+        key: Arc::clone(&signing),
+        consensus: consensus.clone(),
+        reads: reads.clone(),
+        gate: gate.clone(),
+        topology: topology.clone(),
+    };
+    let reporter = Reporter::new(voice.clone(), incarnation);
+    let signer = Signer::new(voice);
     let answering = Answering {
         me: me.clone(),
         consensus: consensus.clone(),

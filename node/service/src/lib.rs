@@ -66,4 +66,5 @@ pub mod tenants;
 pub mod tick;
 pub mod topology;
 pub mod upload;
+pub mod voice;
 mod vouch;

@@ -8,22 +8,17 @@
 //! admitted yet (`admit.rs`) says nothing, because what it would say could make others forget how far it once was.
 //! Not here: who asks when (`tick.rs`), what follows from it (`node/core`, `clock.rs`).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_consensus::groups::Consensus;
 use strongroom_core::entry::{Report, ReportFacts};
-use strongroom_core::query::{Answer, GroupView, Query};
+use strongroom_core::query::GroupView;
 use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId};
-use strongroom_format::sign::SigningKey;
 use strongroom_host::Host;
 use strongroom_host::clock::Running;
 use strongroom_peers::fault::WordFault;
 use tokio::time::Instant;
 
-use crate::gate::Gate;
-use crate::reads::Reads;
-use crate::topology::InForce;
+use crate::voice::{Voice, not_yet};
 
 /// One start of this process. Clones are the same.
 #[derive(Clone, Debug)]
@@ -53,27 +48,14 @@ impl Incarnation {
 /// Makes this node's reports. Clones are the same.
 #[derive(Clone)]
 pub struct Reporter {
-    me: NodeName,
-    key: Arc<SigningKey>,
+    voice: Voice,
     incarnation: Incarnation,
-    consensus: Consensus,
-    reads: Reads,
-    gate: Gate,
-    topology: InForce,
 }
 
 impl Reporter {
-    /// Signed by node `me`.
-    pub fn new(
-        me: NodeName,
-        key: Arc<SigningKey>,
-        incarnation: Incarnation,
-        consensus: Consensus,
-        reads: Reads,
-        gate: Gate,
-        topology: InForce,
-    ) -> Self {
-        Self { me, key, incarnation, consensus, reads, gate, topology }
+    /// Signed with this voice.
+    pub fn new(voice: Voice, incarnation: Incarnation) -> Self {
+        Self { voice, incarnation }
     }
 
     /// The report for the tick behind `previous` that node `from` asks for, which votes in the group.
@@ -84,7 +66,7 @@ impl Reporter {
         previous: Digest,
         within: Duration,
     ) -> Result<Report, WordFault> {
-        let topology = self.topology.now();
+        let topology = self.voice.topology.now();
         let may_lead = topology.members_of(group).values().any(|member| member.voter && member.node == *from);
         if !may_lead {
             return Err(WordFault::NotAMember);
@@ -95,10 +77,10 @@ impl Reporter {
     /// The report for the tick behind `previous`, as soon as this replica has applied that one.
     pub async fn report(&self, group: GroupId, previous: Digest, within: Duration) -> Result<Report, WordFault> {
         let ends = Instant::now() + within;
-        let mut applied = self.consensus.applied(group).ok_or_else(|| not_yet("the group does not run here"))?;
+        let mut applied = self.voice.consensus.applied(group).ok_or_else(|| not_yet("the group does not run here"))?;
         loop {
             applied.mark_unchanged();
-            let view = self.view(group).await?;
+            let view = self.voice.view(group).await?;
             if view.clock.last_tick == previous {
                 return self.sign(&view);
             }
@@ -110,19 +92,13 @@ impl Reporter {
         }
     }
 
-    async fn view(&self, group: GroupId) -> Result<GroupView, WordFault> {
-        match self.reads.local(group, &Query::Group).await {
-            Ok(Answer::Group(view)) => Ok(view),
-            Ok(_) | Err(_) => Err(not_yet("the state cannot be read")),
-        }
-    }
-
     fn sign(&self, view: &GroupView) -> Result<Report, WordFault> {
-        let replica = self.consensus.replica(view.group).ok_or_else(|| not_yet("the group does not run here"))?;
+        let replica = self.voice.consensus.replica(view.group).ok_or_else(|| not_yet("the group does not run here"))?;
         self.check(view, replica)?;
-        let position = self.consensus.position(view.group).ok_or_else(|| not_yet("the group does not run here"))?;
+        let position =
+            self.voice.consensus.position(view.group).ok_or_else(|| not_yet("the group does not run here"))?;
         let facts = ReportFacts {
-            epoch: self.topology.now().epoch,
+            epoch: self.voice.topology.now().epoch,
             group: view.group,
             replica,
             previous: view.clock.last_tick,
@@ -133,19 +109,15 @@ impl Reporter {
             vote_term: position.vote_term,
             digest: view.clock.digest,
         };
-        Ok(facts.sign(&self.key))
+        Ok(facts.sign(&self.voice.key))
     }
 
     /// Whether this replica may speak: it is admitted, and it is the voter that the rows name.
     fn check(&self, view: &GroupView, replica: ReplicaId) -> Result<(), WordFault> {
-        if !self.gate.is_admitted(view.group, replica) {
+        if !self.voice.gate.is_admitted(view.group, replica) {
             return Err(not_yet("the replica is not admitted"));
         }
-        let is_voter = view.voters.iter().any(|voter| voter.replica == replica && voter.node == self.me);
+        let is_voter = view.voters.iter().any(|voter| voter.replica == replica && voter.node == self.voice.me);
         if is_voter { Ok(()) } else { Err(not_yet("the replica does not vote")) }
     }
-}
-
-fn not_yet(why: &str) -> WordFault {
-    WordFault::NotYet { why: why.to_owned() }
 }

@@ -9,62 +9,43 @@
 //! nobody does. Not here: who collects signatures (`receipts.rs`).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_consensus::groups::Consensus;
 use strongroom_core::entry::{MemberFacts, ShardFacts};
 use strongroom_core::query::{Answer, GroupView, Query};
 use strongroom_format::command::MemberSignature;
-use strongroom_format::id::{GroupId, NodeName, ReplicaId};
+use strongroom_format::id::{GroupId, ReplicaId};
 use strongroom_format::receipt::{Checkpoint, Voters};
-use strongroom_format::sign::SigningKey;
 use strongroom_peers::fault::WordFault;
 use strongroom_peers::message::CheckpointWanted;
 
-use crate::gate::Gate;
-use crate::reads::Reads;
-use crate::topology::InForce;
+use crate::voice::{Voice, not_yet};
 
 /// Signs for this node. Clones are the same.
 #[derive(Clone)]
-pub struct Signer {
-    me: NodeName,
-    key: Arc<SigningKey>,
-    consensus: Consensus,
-    reads: Reads,
-    gate: Gate,
-    topology: InForce,
-}
+pub struct Signer(Voice);
 
 impl Signer {
-    /// Signs as node `me`.
-    pub fn new(
-        me: NodeName,
-        key: Arc<SigningKey>,
-        consensus: Consensus,
-        reads: Reads,
-        gate: Gate,
-        topology: InForce,
-    ) -> Self {
-        Self { me, key, consensus, reads, gate, topology }
+    /// Signs with this voice.
+    pub fn new(voice: Voice) -> Self {
+        Self(voice)
     }
 
     /// The signature, as soon as this replica has applied what is asked for.
     pub async fn sign(&self, wanted: CheckpointWanted, within: Duration) -> Result<MemberSignature, WordFault> {
         let CheckpointWanted { group, tenant, size, log_index } = wanted;
-        let topology = self.topology.now();
+        let topology = self.0.topology.now();
         let facts = topology.tenants.get(&tenant).filter(|facts| facts.home == group).ok_or(WordFault::NotAMember)?;
-        self.consensus.wait_applied(group, log_index, within).await.map_err(|_| not_yet("it is not applied here"))?;
+        self.0.consensus.wait_applied(group, log_index, within).await.map_err(|_| not_yet("it is not applied here"))?;
         let shard = self.shard(group).await?;
-        let me = voting(&shard).find(|member| member.node == self.me).ok_or(WordFault::NotAMember)?;
-        let head = match self.reads.local(group, &Query::Head { tenant, size: Some(size) }).await {
+        let me = voting(&shard).find(|member| member.node == self.0.me).ok_or(WordFault::NotAMember)?;
+        let head = match self.0.reads.local(group, &Query::Head { tenant, size: Some(size) }).await {
             Ok(Answer::Head(head)) => head,
             Ok(_) | Err(_) => return Err(not_yet("the log has fewer leaves here")),
         };
         // Asked last: whatever was read above is not signed if it came into doubt meanwhile.
-        let view = self.view(group).await?;
-        if self.consensus.replica(group) != Some(me.replica) || !self.gate.is_admitted(group, me.replica) {
+        let view = self.0.view(group).await?;
+        if self.0.consensus.replica(group) != Some(me.replica) || !self.0.gate.is_admitted(group, me.replica) {
             return Err(not_yet("this replica does not take part"));
         }
         if in_doubt(&view).contains(&me.replica) {
@@ -79,19 +60,12 @@ impl Signer {
             log_index,
             voters: voters(&shard).digest(),
         };
-        Ok(checkpoint.sign(me.replica, &self.key))
+        Ok(checkpoint.sign(me.replica, &self.0.key))
     }
 
     async fn shard(&self, group: GroupId) -> Result<ShardFacts, WordFault> {
-        match self.reads.local(group, &Query::Shard).await {
+        match self.0.reads.local(group, &Query::Shard).await {
             Ok(Answer::Shard(facts)) => Ok(facts),
-            Ok(_) | Err(_) => Err(not_yet("the state cannot be read")),
-        }
-    }
-
-    async fn view(&self, group: GroupId) -> Result<GroupView, WordFault> {
-        match self.reads.local(group, &Query::Group).await {
-            Ok(Answer::Group(view)) => Ok(view),
             Ok(_) | Err(_) => Err(not_yet("the state cannot be read")),
         }
     }
@@ -110,8 +84,4 @@ pub(crate) fn voting(shard: &ShardFacts) -> impl Iterator<Item = &MemberFacts> {
 /// The same with the keys with which they sign.
 pub(crate) fn voters(shard: &ShardFacts) -> Voters {
     Voters { keys: voting(shard).map(|member| (member.replica, member.signing_key)).collect() }
-}
-
-fn not_yet(why: &str) -> WordFault {
-    WordFault::NotYet { why: why.to_owned() }
 }

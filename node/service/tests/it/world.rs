@@ -49,13 +49,14 @@ use strongroom_service::sign::Signer;
 use strongroom_service::spread::Spread;
 use strongroom_service::standing::Standings;
 use strongroom_service::topology::{Member, NodePlace, Shard, Topology};
+use strongroom_service::voice::Voice;
 use tempfile::TempDir;
 
 pub const SHARD: GroupId = GroupId(1);
 pub const CODE: Code = Code { k: 1, m: 0 };
 pub const TENANT: TenantId = TenantId::from_bytes([0xa1; 16]);
 const EPOCH: ClusterEpoch = ClusterEpoch::from_bytes([0xe1; 16]);
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(60);
 const DAY_S: u64 = 86_400;
 
 /// See the head of the file. Dropping it ends the node.
@@ -168,7 +169,14 @@ impl World {
         let (publisher, topology) = publish(topology(&self.shard, &self.facts));
         self.publishers.push(publisher);
         let key = Arc::new(SigningKey::from_secret(secret(0x13)).unwrap());
-        Signer::new(n1(), key, self.consensus.clone(), self.reads.clone(), gate, topology)
+        Signer::new(Voice {
+            me: n1(),
+            key,
+            consensus: self.consensus.clone(),
+            reads: self.reads.clone(),
+            gate,
+            topology,
+        })
     }
 
     /// The shard is told of a tenant.
