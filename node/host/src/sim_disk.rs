@@ -15,7 +15,7 @@
 //! file that was open answers with errors. After a failed sync the changes are lost, reads still show them and the next
 //! sync says yes: as Linux does it. Everything follows from the seeds and the order of calls.
 //!
-//! Not here: slow disks; bit rot comes only when a test asks for it ([`SimDisk::damage`]).
+//! Not here: what a crash leaves of one file (`sim_disk/inode.rs`); slow disks; bit rot comes only when a test asks for it ([`SimDisk::damage`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug};
@@ -26,11 +26,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::files::{DiskFile, Files, Open};
 use crate::seeded::Seeded;
+use crate::sim_disk::inode::{Change, Fate, Inode, PAGE, SECTOR, Sectors};
 
-/// What a disk writes or loses as a whole.
-pub const SECTOR: usize = 512;
-
-const PAGE: usize = 4096;
+mod inode;
 
 /// How many sectors of a file are kept at a crash, to come back in wrong places.
 const STALE_SAMPLES: u64 = 4;
@@ -55,22 +53,6 @@ pub enum Call {
     SyncDir,
     /// `open` that makes a file
     Create,
-}
-
-/// What a crash may do to a sector.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sectors {
-    Whole,
-    Garbled,
-}
-
-/// What a crash does to unsynced changes as a whole.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Lost,
-    Kept,
-    /// Each on its own.
-    Mixed,
 }
 
 /// How long a call fails.
@@ -603,149 +585,6 @@ fn set_name(names: &mut BTreeMap<PathBuf, u64>, change: &NameChange) {
 /// The directory that holds a file.
 fn directory(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
-}
-
-#[derive(Default)]
-struct Inode {
-    cached: Content,
-    durable: Content,
-    unsynced: Vec<Change>,
-    allocated: u64,
-    locked: bool,
-}
-
-impl Inode {
-    fn bytes(&self) -> u64 {
-        self.allocated.max(self.cached.pages.len() as u64 * PAGE as u64)
-    }
-
-    fn apply(&mut self, change: Change) {
-        self.cached.apply(&change);
-        self.unsynced.push(change);
-    }
-
-    fn crash(&mut self, seeded: &mut Seeded, fate: Fate, sectors: Sectors, stale: &[(usize, [u8; SECTOR])]) {
-        for change in std::mem::take(&mut self.unsynced) {
-            match fate {
-                Fate::Lost => {}
-                Fate::Kept => self.durable.apply(&change),
-                Fate::Mixed => self.durable.apply_some(&change, seeded, sectors, stale),
-            }
-        }
-        self.cached = self.durable.clone();
-        self.allocated = self.cached.length;
-        self.locked = false;
-    }
-}
-
-enum Change {
-    Write { offset: u64, bytes: Box<[u8]> },
-    SetLen(u64),
-}
-
-/// The bytes of a file; pages that were never written take no memory.
-#[derive(Clone, Default)]
-struct Content {
-    length: u64,
-    pages: BTreeMap<u64, Arc<[u8; PAGE]>>,
-}
-
-impl Content {
-    fn read(&self, offset: u64, bytes: &mut [u8]) -> usize {
-        let count = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX).min(bytes.len());
-        for (page, within, part) in pieces(offset, count) {
-            match self.pages.get(&page) {
-                Some(content) => bytes[part.clone()].copy_from_slice(&content[within..within + part.len()]),
-                None => bytes[part].fill(0),
-            }
-        }
-        count
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) {
-        for (page, within, part) in pieces(offset, bytes.len()) {
-            let content = self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE]));
-            Arc::make_mut(content)[within..within + part.len()].copy_from_slice(&bytes[part]);
-        }
-        self.length = self.length.max(offset + bytes.len() as u64);
-    }
-
-    fn set_len(&mut self, length: u64) {
-        if length < self.length {
-            self.pages.split_off(&length.div_ceil(PAGE as u64));
-            let within = (length % PAGE as u64) as usize;
-            if let Some(last) = self.pages.get_mut(&(length / PAGE as u64)) {
-                Arc::make_mut(last)[within..].fill(0);
-            }
-        }
-        self.length = length;
-    }
-
-    fn apply(&mut self, change: &Change) {
-        match change {
-            Change::Write { offset, bytes } => self.write(*offset, bytes),
-            Change::SetLen(length) => self.set_len(*length),
-        }
-    }
-
-    /// What a crash leaves of an unsynced change.
-    fn apply_some(&mut self, change: &Change, seeded: &mut Seeded, sectors: Sectors, stale: &[(usize, [u8; SECTOR])]) {
-        let (offset, bytes) = match change {
-            Change::Write { offset, bytes } => (*offset, bytes),
-            Change::SetLen(length) => {
-                if seeded.below(2) == 0 {
-                    self.set_len(*length);
-                }
-                return;
-            }
-        };
-        match seeded.below(4) {
-            0 => self.write(offset, bytes),
-            1 => {}
-            2 => {
-                let sectors = bytes.len().div_ceil(SECTOR) as u64;
-                let kept = (seeded.below(sectors + 1) as usize * SECTOR).min(bytes.len());
-                self.write(offset, &bytes[..kept]);
-            }
-            _ => {
-                for (number, sector) in bytes.chunks(SECTOR).enumerate() {
-                    let at = offset + (number * SECTOR) as u64;
-                    match seeded.below(if sectors == Sectors::Whole { 2 } else { 4 }) {
-                        0 => self.write(at, sector),
-                        1 => {}
-                        2 if !stale.is_empty() => {
-                            let within = (at as usize % PAGE) / SECTOR;
-                            let mut fitting = stale.iter().cycle().skip(seeded.below(stale.len() as u64) as usize);
-                            let found = fitting.by_ref().take(stale.len()).find(|(place, _)| *place == within);
-                            if let Some((_, other)) = found {
-                                self.write(at, &other[..sector.len()]);
-                            }
-                        }
-                        _ => {
-                            let mut garbled = sector.to_vec();
-                            seeded.fill(&mut garbled);
-                            self.write(at, &garbled);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The pages that a range touches: page number, offset within it, and the part of the range.
-fn pieces(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        if done == length {
-            return None;
-        }
-        let at = offset + done as u64;
-        let within = (at % PAGE as u64) as usize;
-        let part = done..(done + PAGE - within).min(length);
-        done = part.end;
-        Some((at / PAGE as u64, within, part))
-    })
 }
 
 #[cfg(test)]
