@@ -232,6 +232,7 @@ fn lay_out(
         storage: plan.storage.clone(),
         log: Log::default(),
         timing: Timing::default(),
+        test: None,
     }
     .write()
 }

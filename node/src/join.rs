@@ -73,6 +73,7 @@ pub async fn join(token: &str, data: &Path, address: &str, port: u16) -> anyhow:
         storage: Storage::default(),
         log: Log::default(),
         timing: Timing::default(),
+        test: None,
     }
     .write_into(&half)?;
     fs::rename(&half, &home).with_context(|| format!("cannot rename {} to {}", half.display(), home.display()))?;

@@ -11,6 +11,7 @@ mod founding;
 mod init;
 mod inspect;
 mod join;
+mod kill_switch;
 mod metrics;
 mod origin;
 mod people;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use strongroom_consensus::depth::LogDepth;
 use strongroom_format::enrolment::NodeAddresses;
@@ -41,6 +41,18 @@ pub struct NodeSettings {
     /// Raft timing.
     #[serde(default)]
     pub timing: Timing,
+    /// What only Strongroom's own tests turn on; absent everywhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Test>,
+}
+
+/// For tests that break a running node in ways that nothing outside of it can. Refused unless every listener is on
+/// loopback.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Test {
+    /// Whether the node kills its own groups when it is told to (`kill_switch.rs`).
+    pub kill_groups: bool,
 }
 
 /// One listener per plane, each with its own CA.
@@ -94,6 +106,12 @@ impl FromIterator<(Plane, String)> for CaPlaces {
 }
 
 impl Listen {
+    /// Whether nobody from another machine reaches the node.
+    fn is_loopback(&self) -> bool {
+        let all = [Some(self.tenant), Some(self.peer), Some(self.operator), Some(self.ops), self.enrol];
+        all.into_iter().flatten().all(|listener| listener.ip().is_loopback())
+    }
+
     /// The usual ports, from one on: tenants, nodes, operators, operations, enrolment. Operators and operations on
     /// loopback; the others on `host` if that is an IP address, else everywhere.
     pub fn usual(host: &str, first_port: u16) -> anyhow::Result<Self> {
@@ -197,6 +215,11 @@ impl NodeSettings {
         let settings: Self =
             toml::from_str(&text).with_context(|| format!("{} is no node configuration", file.display()))?;
         settings.log.depth()?;
+        ensure!(
+            settings.test.is_none() || settings.listen.is_loopback(),
+            "{}: [test] is for tests of Strongroom on one machine: take it out, or let every listener be on loopback",
+            file.display()
+        );
         Ok(settings)
     }
 
@@ -239,6 +262,26 @@ mod tests {
         assert_eq!(settings.log.snapshot_bytes, LogDepth::default().snapshot_bytes());
         for wrong in [99, 501] {
             assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_tests_is_refused_where_others_reach_the_node() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join(NodeSettings::FILE);
+        let read = |text: String| {
+            std::fs::write(&file, text + "\n[test]\nkill_groups = true\n").expect("a file");
+            NodeSettings::read(&file)
+        };
+        let refused = read(EXAMPLE.to_owned()).expect_err("the example listens everywhere").to_string();
+        assert!(refused.contains("[test]") && refused.contains("loopback"), "{refused}");
+        let inside = EXAMPLE.replace("0.0.0.0", "127.0.0.1");
+        assert!(read(inside.clone()).is_ok_and(|settings| settings.test.is_some_and(|test| test.kill_groups)));
+        for listener in ["tenant", "peer", "operator", "ops", "enrol"] {
+            let outside =
+                inside.replacen(&format!("\n{listener} = \"127.0.0.1"), &format!("\n{listener} = \"10.0.0.1"), 1);
+            assert_ne!(outside, inside, "{listener}");
+            assert!(read(outside).is_err(), "{listener}");
         }
     }
 

@@ -78,7 +78,7 @@ use crate::found::root_file;
 use crate::origin::Origin;
 use crate::processes::PID_FILE;
 use crate::settings::{NodeSettings, Timing, endpoint};
-use crate::{founding, metrics};
+use crate::{founding, kill_switch, metrics};
 
 /// Lanes that encode and rebuild: as many as there are cores on small machines.
 const CODING_LANES: usize = 2;
@@ -334,6 +334,9 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
     };
     tasks.spawn_on(ticker.run(), control);
     tasks.spawn_on(tidy(store.clone()), control);
+    if settings.test.is_some_and(|test| test.kill_groups) {
+        tasks.spawn_on(kill_switch::watch(data_dir.clone(), consensus.clone()), control);
+    }
 
     let listen = &settings.listen;
     let acceptor =

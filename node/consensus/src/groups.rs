@@ -324,6 +324,15 @@ impl Consensus {
         inner.opener.snapshot_lane.run(move || state::remove_all(&host, &directory, id)).await?.map_err(failed)
     }
 
+    /// Panics inside a group's task, as a bug there would, for tests of what becomes of it. `false`: the group does not run
+    /// here.
+    pub async fn kill_group(&self, id: GroupId) -> bool {
+        let Some(group) = self.group(id) else { return false };
+        // That it is dead is all that it can answer.
+        let _ = group.raft.with_raft_state::<_, ()>(|_| panic!("a test kills the task of this group")).await;
+        true
+    }
+
     /// Tells of groups that died and run again, or cannot. Who is too slow misses some and is told so.
     pub fn events(&self) -> broadcast::Receiver<GroupEvent> {
         self.inner.events.subscribe()
