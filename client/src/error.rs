@@ -10,10 +10,8 @@ use std::path::PathBuf;
 
 use strongroom_format::codec::FormatError;
 use strongroom_format::outcome::Refusal;
+use strongroom_proto::REASON;
 use tonic::{Code, Status};
-
-/// The metadata key under which a node's door names the reason of a refusal.
-pub const REASON: &str = "strongroom-reason";
 
 /// What the SDK answers when it cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +160,13 @@ pub(crate) fn answered(status: &Status) -> Answered {
         Code::PermissionDenied => Answered::No(door(status, "PERMISSION_DENIED", reason)),
         Code::Unauthenticated => Answered::No(door(status, "UNAUTHENTICATED", reason)),
         Code::FailedPrecondition => Answered::No(door(status, "FAILED_PRECONDITION", reason)),
+        // Doors give reasons: this is our own end, which reads no longer answer (N85).
+        Code::OutOfRange if reason.is_empty() => Answered::No(Error::refused(
+            "RESOURCE_EXHAUSTED",
+            "LIMIT",
+            format_args!("a node's answer is longer than any may be: {}", status.message()),
+            "ask another node; this one is not to be trusted, or of a version that this program does not know",
+        )),
         Code::OutOfRange => Answered::No(door(status, "OUT_OF_RANGE", reason)),
         Code::Aborted => Answered::No(door(status, "ABORTED", reason)),
         Code::DataLoss => Answered::No(door(status, "DATA_LOSS", reason)),

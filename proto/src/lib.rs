@@ -11,5 +11,8 @@ pub mod v1 {
 
 pub mod payload;
 
+/// The metadata key under which every refusal names its reason.
+pub const REASON: &str = "strongroom-reason";
+
 /// The compiled descriptors (`FileDescriptorSet`), for the test that walks every method.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

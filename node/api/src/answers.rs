@@ -9,6 +9,7 @@
 use strongroom_format::codec::FormatError;
 use strongroom_format::outcome::Refusal;
 use strongroom_format::seal::BlobError;
+use strongroom_proto::REASON;
 use strongroom_service::catalog::CatalogFault;
 use strongroom_service::propose::ProposeFault;
 use strongroom_service::reads::ReadFault;
@@ -21,9 +22,6 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::metrics;
-
-/// The metadata key of the reason.
-pub const REASON: &str = "strongroom-reason";
 
 /// Why it is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,10 @@
 //! INTERNAL, which means here that a node is broken).
 
 use http::{HeaderValue, Response};
+use strongroom_proto::REASON;
 use tonic::{Code, Status};
 
-use crate::answers::{self, Answer, REASON};
+use crate::answers::{self, Answer};
 
 /// How tonic begins its text about messages over their limits.
 const TOO_LONG: [&str; 2] = ["Error, decoded message length too large", "Error, encoded message length too large"];

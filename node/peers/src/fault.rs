@@ -93,6 +93,23 @@ impl FetchFault {
     }
 }
 
+/// Why a Raft message is not heard.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RaftFault {
+    /// The sending node does not hold the replica that it speaks for (N95).
+    #[error("{why}")]
+    Foreign {
+        /// For people.
+        why: String,
+    },
+    /// Anything else: the replica is not here, or cannot answer now.
+    #[error("{why}")]
+    Unheard {
+        /// For people.
+        why: String,
+    },
+}
+
 /// Why a node gives no word about a group's voters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WordFault {

@@ -16,6 +16,7 @@
 pub mod error;
 pub mod fault;
 pub mod health;
+mod incidents;
 pub mod incoming;
 pub mod message;
 pub mod metrics;

@@ -25,11 +25,13 @@ use strongroom_proto::v1::peers_server::{self, PeersServer};
 use strongroom_proto_identity::spiffe::SpiffeId;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::fault::{FetchFault, PutFault, WordFault};
+use crate::fault::{FetchFault, PutFault, RaftFault, WordFault};
+use crate::incidents::Incidents;
 use crate::message::{
     About, CheckpointWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed, Queried,
     RaftMessage, SignedReport,
 };
+use crate::metrics::Incident;
 use crate::peers::{GET_FRAGMENTS, MESSAGE_BYTES_MAX};
 use crate::wire;
 
@@ -44,7 +46,7 @@ const DEADLINE_MAX: Duration = Duration::from_secs(60);
 pub trait Calls: Send + Sync + 'static {
     /// A Raft message. It is called in the order of arrival on each stream; what it returns may wait. The answer's bytes,
     /// or why the message is not heard.
-    fn raft(&self, from: NodeName, message: RaftMessage) -> BoxFuture<'static, Result<Bytes, String>>;
+    fn raft(&self, from: NodeName, message: RaftMessage) -> BoxFuture<'static, Result<Bytes, RaftFault>>;
 
     /// An entry to be proposed here, if this node leads.
     async fn propose(&self, from: NodeName, group: GroupId, entry: Bytes, deadline: Duration) -> Proposed;
@@ -88,7 +90,7 @@ pub trait Calls: Send + Sync + 'static {
 
 /// The service that answers other nodes, for a server whose connections are [`crate::incoming::Served`].
 pub fn service(calls: Arc<dyn Calls>) -> Direct<PeersServer<PeerPlane>> {
-    let plane = Arc::new(PeerPlane { calls });
+    let plane = Arc::new(PeerPlane { calls, incidents: Arc::default() });
     let service = PeersServer::from_arc(Arc::clone(&plane))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -100,6 +102,7 @@ pub fn service(calls: Arc<dyn Calls>) -> Direct<PeersServer<PeerPlane>> {
 /// Translates the peer plane's calls.
 pub struct PeerPlane {
     calls: Arc<dyn Calls>,
+    incidents: Arc<Incidents>,
 }
 
 /// A caller that was let in, and is asked again while its stream lives.
@@ -115,23 +118,38 @@ impl Caller {
     }
 }
 
-fn caller<T>(request: &Request<T>, path: &'static str) -> Result<Caller, Status> {
-    let peer = request.extensions().get::<Peer>().cloned();
-    let peer = peer.ok_or_else(|| Status::unauthenticated("nobody vouches for this connection"))?;
-    peer.check().map_err(|_| Status::unauthenticated("the certificate is not valid any more"))?;
-    admission::admit(path, peer.plane(), peer.id()).map_err(|denied| match denied {
-        admission::Denied::NoSuchCall => Status::unimplemented("no such call"),
-        admission::Denied::Role => Status::permission_denied("the role does not allow it"),
-    })?;
-    // Raft's messages name replicas, which consensus knows or not: a node that was away for long must hear of nodes that
-    // joined since from whoever leads now. Everything else is for nodes whose approval is known here (N96).
-    if path != "/strongroom.v1.Peers/Raft" && !peer.is_approved() {
-        return Err(Status::failed_precondition("NEEDS_APPROVAL: the cluster has no such node"));
+impl PeerPlane {
+    /// Who calls, if it may call this.
+    fn caller<T>(&self, request: &Request<T>, path: &'static str) -> Result<Caller, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let peer = peer.ok_or_else(|| Status::unauthenticated("nobody vouches for this connection"))?;
+        peer.check().map_err(|_| Status::unauthenticated("the certificate is not valid any more"))?;
+        admission::admit(path, peer.plane(), peer.id()).map_err(|denied| match denied {
+            admission::Denied::NoSuchCall => Status::unimplemented("no such call"),
+            admission::Denied::Role => Status::permission_denied("the role does not allow it"),
+        })?;
+        // Raft's messages name replicas, which consensus knows or not: a node that was away for long must hear of nodes that
+        // joined since from whoever leads now. Everything else is for nodes whose approval is known here (N96).
+        match peer.id() {
+            SpiffeId::Node { node, .. } if peer.plane() == Plane::Peer => {
+                let node = NodeName(node.clone());
+                if path != "/strongroom.v1.Peers/Raft" && !peer.is_approved() {
+                    return Err(self.incidents.refuse(&node, Incident::NotApproved));
+                }
+                Ok(Caller { node, peer })
+            }
+            SpiffeId::Node { .. } | SpiffeId::Tenant { .. } | SpiffeId::Operator { .. } => {
+                Err(Status::permission_denied("only nodes call nodes"))
+            }
+        }
     }
-    match peer.id() {
-        SpiffeId::Node { node, .. } if peer.plane() == Plane::Peer => Ok(Caller { node: NodeName(node.clone()), peer }),
-        SpiffeId::Node { .. } | SpiffeId::Tenant { .. } | SpiffeId::Operator { .. } => {
-            Err(Status::permission_denied("only nodes call nodes"))
+
+    /// No member is PERMISSION_DENIED; what may come later is an answer.
+    fn word<T>(&self, from: &NodeName, word: Result<T, WordFault>) -> Result<Result<T, String>, Status> {
+        match word {
+            Ok(word) => Ok(Ok(word)),
+            Err(WordFault::NotYet { why }) => Ok(Err(why)),
+            Err(WordFault::NotAMember) => Err(self.incidents.refuse(from, Incident::NotAMember)),
         }
     }
 }
@@ -143,18 +161,25 @@ impl peers_server::Peers for PeerPlane {
     type GetFragmentsStream = BoxStream<'static, Result<v1::Fragment, Status>>;
 
     async fn raft(&self, request: Request<Streaming<v1::RaftFrame>>) -> Result<Response<Self::RaftStream>, Status> {
-        let caller = caller(&request, "/strongroom.v1.Peers/Raft")?;
-        let calls = Arc::clone(&self.calls);
+        let caller = self.caller(&request, "/strongroom.v1.Peers/Raft")?;
+        let (calls, incidents) = (Arc::clone(&self.calls), Arc::clone(&self.incidents));
         let from = caller.node.clone();
         let answer = move |frame: v1::RaftFrame| {
             let (request, group, sender, to) = (frame.request, frame.group, frame.from, frame.to);
             let bytes = frame.body.len();
             let answered = match wire::raft_message(frame) {
                 Ok(message) => calls.raft(from.clone(), message),
-                Err(wire::Malformed) => Box::pin(std::future::ready(Err("malformed".into()))),
+                Err(wire::Malformed) => {
+                    Box::pin(std::future::ready(Err(RaftFault::Unheard { why: "malformed".into() })))
+                }
             };
+            let (incidents, from) = (Arc::clone(&incidents), from.clone());
             let work = async move {
-                let (body, refused) = match answered.await {
+                let answered = answered.await;
+                if let Err(RaftFault::Foreign { .. }) = &answered {
+                    incidents.met(&from, Incident::ForeignReplica);
+                }
+                let (body, refused) = match answered.map_err(|fault| fault.to_string()) {
                     Ok(body) => (body, String::new()),
                     Err(why) if why.is_empty() => (Bytes::new(), "refused".into()),
                     Err(why) => (Bytes::new(), why),
@@ -168,14 +193,14 @@ impl peers_server::Peers for PeerPlane {
     }
 
     async fn propose(&self, request: Request<v1::ProposeRequest>) -> Result<Response<v1::ProposeReply>, Status> {
-        let caller = caller(&request, "/strongroom.v1.Peers/Propose")?;
+        let caller = self.caller(&request, "/strongroom.v1.Peers/Propose")?;
         let v1::ProposeRequest { group, entry, deadline_ms } = request.into_inner();
         let proposed = self.calls.propose(caller.node, GroupId(group), entry, deadline(deadline_ms)).await;
         Ok(Response::new(wire::propose_reply(proposed)))
     }
 
     async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<v1::QueryReply>, Status> {
-        let caller = caller(&request, "/strongroom.v1.Peers/Query")?;
+        let caller = self.caller(&request, "/strongroom.v1.Peers/Query")?;
         let v1::QueryRequest { group, query, deadline_ms } = request.into_inner();
         let queried = self.calls.query(caller.node, GroupId(group), query, deadline(deadline_ms)).await;
         Ok(Response::new(wire::query_reply(queried)))
@@ -185,20 +210,20 @@ impl peers_server::Peers for PeerPlane {
         &self,
         request: Request<v1::SignCheckpointRequest>,
     ) -> Result<Response<v1::SignCheckpointReply>, Status> {
-        let caller = caller(&request, "/strongroom.v1.Peers/SignCheckpoint")?;
+        let caller = self.caller(&request, "/strongroom.v1.Peers/SignCheckpoint")?;
         let within = deadline(request.get_ref().deadline_ms);
         let wanted = wire::checkpoint_wanted(request.get_ref())
             .map_err(|wire::Malformed| Status::invalid_argument("malformed request for a signature"))?;
-        let signed = self.calls.sign_checkpoint(caller.node, wanted, within).await;
-        Ok(Response::new(wire::sign_checkpoint_reply(word(signed)?)))
+        let signed = self.calls.sign_checkpoint(caller.node.clone(), wanted, within).await;
+        Ok(Response::new(wire::sign_checkpoint_reply(self.word(&caller.node, signed)?)))
     }
 
     async fn put_fragments(
         &self,
         request: Request<Streaming<v1::PutFragment>>,
     ) -> Result<Response<Self::PutFragmentsStream>, Status> {
-        let caller = caller(&request, "/strongroom.v1.Peers/PutFragments")?;
-        let calls = Arc::clone(&self.calls);
+        let caller = self.caller(&request, "/strongroom.v1.Peers/PutFragments")?;
+        let (calls, incidents) = (Arc::clone(&self.calls), Arc::clone(&self.incidents));
         let from = caller.node.clone();
         let answer = move |message: v1::PutFragment| {
             let (request, bytes) = (message.request, message.payload.len());
@@ -206,8 +231,13 @@ impl peers_server::Peers for PeerPlane {
                 Ok(put) => calls.put_fragment(from.clone(), put),
                 Err(wire::Malformed) => Box::pin(std::future::ready(Err(PutFault::Malformed))),
             };
+            let (incidents, from) = (Arc::clone(&incidents), from.clone());
             let work = async move {
-                let code = done.await.err().map_or(0, PutFault::code);
+                let fault = done.await.err();
+                if fault == Some(PutFault::NotAMember) {
+                    incidents.met(&from, Incident::NotAMember);
+                }
+                let code = fault.map_or(0, PutFault::code);
                 v1::PutFragmentAck { request, code }
             };
             Work { bytes, work: Box::pin(work) }
@@ -219,46 +249,43 @@ impl peers_server::Peers for PeerPlane {
         &self,
         request: Request<v1::GetFragmentsRequest>,
     ) -> Result<Response<Self::GetFragmentsStream>, Status> {
-        let caller = caller(&request, GET_FRAGMENTS)?;
+        let caller = self.caller(&request, GET_FRAGMENTS)?;
         let wanted = wire::fragments_wanted(request.get_ref())
             .map_err(|wire::Malformed| Status::invalid_argument("malformed request for fragments"))?;
         let found = self.calls.get_fragments(caller.node.clone(), wanted);
+        let incidents = Arc::clone(&self.incidents);
         let answers = found.map(move |(at, found)| {
             caller.check()?;
-            Ok(wire::fragment(at, found))
+            match found {
+                // Whoever is no member gets no fragment, so the first answer is the last.
+                Err(FetchFault::NotAMember) => Err(incidents.refuse(&caller.node, Incident::NotAMember)),
+                found => Ok(wire::fragment(at, found)),
+            }
         });
         Ok(Response::new(answers.boxed()))
     }
 
     async fn ping(&self, request: Request<v1::PingRequest>) -> Result<Response<v1::PingReply>, Status> {
-        caller(&request, "/strongroom.v1.Peers/Ping")?;
+        self.caller(&request, "/strongroom.v1.Peers/Ping")?;
         let About { node, version } = self.calls.about();
         Ok(Response::new(v1::PingReply { node, version }))
     }
 
     async fn known(&self, request: Request<v1::KnownRequest>) -> Result<Response<v1::KnownReply>, Status> {
-        let caller = caller(&request, "/strongroom.v1.Peers/Known")?;
+        let caller = self.caller(&request, "/strongroom.v1.Peers/Known")?;
         let v1::KnownRequest { group, replica } = request.into_inner();
-        let known = word(self.calls.known(caller.node, GroupId(group), ReplicaId(replica)).await)?;
+        let known = self.calls.known(caller.node.clone(), GroupId(group), ReplicaId(replica)).await;
+        let known = self.word(&caller.node, known)?;
         Ok(Response::new(wire::known_reply(known)))
     }
 
     async fn report(&self, request: Request<v1::ReportRequest>) -> Result<Response<v1::ReportReply>, Status> {
-        let caller = caller(&request, "/strongroom.v1.Peers/Report")?;
+        let caller = self.caller(&request, "/strongroom.v1.Peers/Report")?;
         let v1::ReportRequest { group, previous, deadline_ms } = request.into_inner();
         let previous =
             Digest::from_slice(&previous).map_err(|_| Status::invalid_argument("malformed request for a report"))?;
-        let report = self.calls.report(caller.node, GroupId(group), previous, deadline(deadline_ms)).await;
-        Ok(Response::new(wire::report_reply(word(report)?)))
-    }
-}
-
-/// No member is PERMISSION_DENIED; what may come later is an answer.
-fn word<T>(word: Result<T, WordFault>) -> Result<Result<T, String>, Status> {
-    match word {
-        Ok(word) => Ok(Ok(word)),
-        Err(WordFault::NotYet { why }) => Ok(Err(why)),
-        Err(fault @ WordFault::NotAMember) => Err(Status::permission_denied(fault.to_string())),
+        let report = self.calls.report(caller.node.clone(), GroupId(group), previous, deadline(deadline_ms)).await;
+        Ok(Response::new(wire::report_reply(self.word(&caller.node, report)?)))
     }
 }
 

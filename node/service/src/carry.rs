@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use strongroom_consensus::door::HandleError;
 use strongroom_consensus::groups::Consensus;
 use strongroom_consensus::transport::{Class, Message, Transport, Unreachable};
 use strongroom_format::codec;
 use strongroom_format::command::MemberSignature;
 use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId};
-use strongroom_peers::fault::{FetchFault, PutFault, WordFault};
+use strongroom_peers::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use strongroom_peers::message::{
     About, CheckpointWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed, Queried, RaftClass,
     RaftMessage, SignedReport,
@@ -81,11 +82,22 @@ pub struct Answering {
 
 #[async_trait]
 impl Calls for Answering {
-    fn raft(&self, from: NodeName, message: RaftMessage) -> BoxFuture<'static, Result<Bytes, String>> {
+    fn raft(&self, from: NodeName, message: RaftMessage) -> BoxFuture<'static, Result<Bytes, RaftFault>> {
         let consensus = self.consensus.clone();
         let RaftMessage { group, from: sender, to, kind, body } = message;
         let message = Message { group, from: sender, to, kind, body };
-        Box::pin(async move { consensus.handle(&from, message).await.map_err(|error| error.to_string()) })
+        Box::pin(async move {
+            consensus.handle(&from, message).await.map_err(|error| match &error {
+                HandleError::NotAMember { .. } => RaftFault::Foreign { why: error.to_string() },
+                HandleError::NoSuchGroup(_)
+                | HandleError::NotForUs { .. }
+                | HandleError::NotAdmitted(_)
+                | HandleError::Fenced(_)
+                | HandleError::Malformed(_)
+                | HandleError::Busy(_)
+                | HandleError::Stopped(_) => RaftFault::Unheard { why: error.to_string() },
+            })
+        })
     }
 
     async fn propose(&self, _: NodeName, group: GroupId, entry: Bytes, deadline: Duration) -> Proposed {

@@ -37,7 +37,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::bearer::{Authority, Bearer, Door, Verdict, knock, since_1970};
-use crate::cluster::{Cluster, DevNode, PATIENCE, comes_true};
+use crate::cluster::{Cluster, DevNode, PATIENCE, comes_true, metric_at};
 use crate::inside::Inside;
 use crate::raw::call;
 use crate::shared::{create_vault, shared};
@@ -357,10 +357,12 @@ async fn n96_a_good_certificate_of_a_node_that_nobody_approved_joins_nothing() {
         let fragment = pb::PutFragment { request: 1, group: 1, ..pb::PutFragment::default() };
         let put = peers.put_fragments(futures_util::stream::iter([fragment])).await;
         refused.push(("a fragment", put.map(drop).expect_err("not approved")));
+        let calls = refused.len();
         for (what, status) in refused {
-            assert_eq!(status.code(), Code::FailedPrecondition, "{what}: {status:?}");
-            assert!(status.message().starts_with("NEEDS_APPROVAL"), "{what}: {status:?}");
+            assert_eq!(No::from(status), no("FAILED_PRECONDITION", "NEEDS_APPROVAL"), "{what}");
         }
+        let counted = metric_at(node, "strongroom_peers_incidents_total", "what=\"not_approved\"");
+        assert!(calls as f64 <= counted, "each is an incident: {counted} of {calls}");
         // Raft hears nobody who is no member, under whatever replica's name.
         let frames = [1_u32, 2, 3, 4].map(|kind| pb::RaftFrame {
             request: u64::from(kind),

@@ -12,25 +12,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use strongroom::backup::Backup;
 use strongroom::client::Client;
+use strongroom::enrol::{self, TlsKey};
 use strongroom::error::Error;
 use strongroom::status;
 use strongroom_core::query::{Answer, ClusterMap, Query};
 use strongroom_format::codec;
+use strongroom_format::enrolment::{NodeAddresses, Token};
 use strongroom_format::id::{GroupId, ReplicaId, SnapshotId};
 use strongroom_format::receipt::{SignedCheckpoint, Voters};
+use strongroom_format::seal::Kind;
+use strongroom_format::sign::SigningKey;
+use strongroom_peers::fault::PutFault;
 use strongroom_proto::v1 as pb;
 use strongroom_proto::v1::peers_client::PeersClient;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::bearer::{Authority, Door};
+use crate::bearer::{Authority, Bearer, Door};
 use crate::cluster::{Cluster, DevNode, PATIENCE, comes_true, metric_at, metrics, overwrite, until};
 use crate::digests::{GROUPS, assert_digests_equal};
+use crate::forge::Forge;
 use crate::inside::Inside;
 use crate::shared::{back_up, create_vault, request, restore, shared};
-use crate::speaker::{Speaker, channel};
+use crate::speaker::{No, Speaker, channel, no, random};
 use crate::tenant::operator;
 use crate::trees::{self, noise};
 
@@ -204,6 +211,67 @@ fn rot(file: &Path, needle: &[u8]) -> usize {
     places.len()
 }
 
+/// Has a group's task killed at a running node whose settings allow it (`node/src/kill_switch.rs`).
+fn throw_kill_switch(node: &DevNode, group: GroupId) {
+    let written = node.data_dir.join("kill-group.new");
+    fs::write(&written, group.to_string()).expect("a file can be written");
+    fs::rename(written, node.data_dir.join("kill-group")).expect("a file can be renamed");
+}
+
+/// The node leads again, or could: everything is there with any one of the others away.
+async fn all_come_back_without_any_other(cluster: &mut Cluster, kept: &[Kept], node: &str) {
+    for other in cluster.names().into_iter().filter(|name| name != node) {
+        blocking(|| cluster.kill(&other));
+        all_come_back(cluster, kept, 1).await;
+        blocking(|| {
+            cluster.restart(&other);
+            cluster.await_ready(&other);
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_groups_task_killed_on_its_leader_under_load_is_begun_again_over_its_store_and_the_others_go_on() {
+    let (mut cluster, source) = three().await;
+    let writer = cluster.client("acme-writer").await;
+    let first = back_up(&writer, &source, "papers", "first").await;
+    let home = Speaker::founder(&cluster, "acme", "writer").await.home;
+    for name in cluster.names() {
+        let settings = cluster.node(&name).data_dir.join("node.toml");
+        let text = fs::read_to_string(&settings).expect("a node has its settings");
+        fs::write(&settings, text + "\n[test]\nkill_groups = true\n").expect("they can be written");
+        blocking(|| {
+            cluster.stop(&name);
+            cluster.restart(&name);
+            cluster.await_ready(&name);
+        });
+    }
+    let load = Load::begin(&cluster, &writer, "while a task is killed");
+    let before = one_more(&cluster, &writer, "before").await;
+    let leader = leader_of(&writer, home).await;
+    let node: DevNode = cluster.node(&leader).clone();
+    throw_kill_switch(&node, home);
+    blocking(|| {
+        let deaths = || metric_at(&node, "strongroom_consensus_group_deaths_total", "of=\"task\"");
+        until(|| 0.0 < deaths(), || format!("a task dies on {leader}"));
+        let restarted = || metric_at(&node, "strongroom_service_groups_restarted_total", "");
+        until(|| 0.0 < restarted(), || "it is begun again".into());
+    });
+    let after = one_more(&cluster, &writer, "after").await;
+    blocking(|| cluster.await_ready(&leader));
+    // Loudly, in the same process (its counters go on), and this group alone.
+    let log = cluster.log();
+    let is_told = |line: &str| line.contains("a group has died") && line.contains(&format!("group={home} "));
+    assert!(log.lines().any(is_told), "the log says which group died");
+    assert_eq!(metric_at(&node, "strongroom_consensus_group_deaths_total", ""), 1.0);
+    assert_eq!(metric_at(&node, "strongroom_service_groups_broken_total", ""), 0.0);
+    let mut kept = load.end().await;
+    kept.extend([Kept::new(&first, source), before, after]);
+    all_come_back(&cluster, &kept, 0).await;
+    all_come_back_without_any_other(&mut cluster, &kept, &leader).await;
+    blocking(|| assert_digests_equal(&mut cluster, std::slice::from_ref(&leader)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_rotted_on_a_leader_kills_its_group_alone_which_comes_back_with_the_same_digest() {
     let (mut cluster, source) = three().await;
@@ -243,15 +311,7 @@ async fn a_row_that_rotted_on_a_leader_kills_its_group_alone_which_comes_back_wi
     kept.extend([Kept::new(&first, source), second]);
     all_come_back(&cluster, &kept, 0).await;
 
-    // It leads again, or could: everything is there with any one of the others away.
-    for other in cluster.names().into_iter().filter(|name| *name != leader) {
-        blocking(|| cluster.kill(&other));
-        all_come_back(&cluster, &kept, 1).await;
-        blocking(|| {
-            cluster.restart(&other);
-            cluster.await_ready(&other);
-        });
-    }
+    all_come_back_without_any_other(&mut cluster, &kept, &leader).await;
     blocking(|| assert_digests_equal(&mut cluster, std::slice::from_ref(&leader)));
 }
 
@@ -396,6 +456,121 @@ async fn n95_a_node_that_asks_about_another_nodes_replica_is_refused() {
             assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n95_a_raft_message_in_another_nodes_name_is_refused_counted_and_told() {
+    let cluster = shared();
+    let [one, two, three] = &cluster.nodes[..] else { panic!("three nodes") };
+    let map = map_of(&Inside::of(cluster).await).await;
+    let (theirs, _) = replicas_of(&map, &two.name);
+    let (others, _) = replicas_of(&map, &three.name);
+    let incidents = || metric_at(two, "strongroom_peers_incidents_total", "what=\"foreign_replica\"");
+    let before = incidents();
+    let mut peers = as_node(cluster, one, two).await;
+    // As a member of the group, in the name of another member and of a replica that nobody has.
+    let mut frames = Vec::new();
+    for (group, to) in &theirs {
+        for from in [others[group], ReplicaId(u64::MAX)] {
+            for kind in 1..=4 {
+                frames.push(pb::RaftFrame {
+                    request: frames.len() as u64,
+                    group: group.0,
+                    from: from.0,
+                    to: to.0,
+                    kind,
+                    body: bytes::Bytes::from_static(&[0; 64]),
+                    refused: String::new(),
+                });
+            }
+        }
+    }
+    let count = frames.len();
+    let mut answers = peers.raft(futures_util::stream::iter(frames)).await.expect("it is heard out").into_inner();
+    for _frame in 0..count {
+        let answer = answers.message().await.expect("an answer").expect("one for each");
+        assert!(answer.refused.contains("does not hold replica") && answer.body.is_empty(), "{answer:?}");
+    }
+    assert!(before + count as f64 <= incidents(), "each is an incident");
+    let told = || cluster.log().lines().any(|line| line.contains("a node spoke for what is not its own"));
+    blocking(|| until(told, || "people are told".into()));
+}
+
+/// A certificate for a node that an operator let join, and that no shard has a member on.
+async fn joined(cluster: &Cluster, name: &str) -> Bearer {
+    let (node, region) = (name.parse().expect("a name"), "west".parse().expect("a name"));
+    let operator = operator(cluster).await;
+    let token = operator.issue_node_token(node, region, Duration::from_secs(600)).await.expect("a token");
+    let token = Token::parse(&token).expect("a token");
+    let uri = format!("spiffe://{}/node/west/{name}", cluster.name);
+    let nobody_at = |port: u16| format!("127.0.0.1:{port}");
+    let addresses = NodeAddresses { peer: nobody_at(9), tenant: nobody_at(10), operator: nobody_at(11) };
+    let signing = SigningKey::from_secret(random()).expect("a good key");
+    let tls = TlsKey::generate().expect("a key can be made");
+    let expected = uri.parse().expect("a name");
+    enrol::join(&token, &signing, &tls, addresses, &expected, PATIENCE).await.expect("an approved node joins");
+    Authority::of_plane(cluster, "peer").issue(&uri)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n97_an_approved_node_that_is_no_member_of_a_shard_neither_gets_nor_gives_a_fragment() {
+    let cluster = blocking(|| Cluster::start(3, &["acme"]));
+    create_vault(&cluster, "acme", "papers").await;
+    let mut forge = Forge::open(&cluster, "acme", "writer", "papers").await;
+    let (group, tenant) = (forge.talk.group, forge.talk.speaker.tenant);
+    let blob = forge.seal(Kind::Data, &noise("n97", 5000));
+    forge.send(group, std::slice::from_ref(&blob)).await.expect("a blob is sent");
+    let lease = forge.talk.lease;
+    let stranger = joined(&cluster, "west-1").await;
+
+    let bytes_of = Bytes::copy_from_slice;
+    let wanted = pb::GetFragmentsRequest {
+        group: group.0,
+        tenant: bytes_of(tenant.as_bytes()),
+        wanted: (0..3).map(|index| pb::WantedFragment { blob: bytes_of(blob.entry.blob.as_bytes()), index }).collect(),
+    };
+    let given = async |mut peers: PeersClient<Channel>| -> Result<usize, No> {
+        let mut stream = peers.get_fragments(wanted.clone()).await?.into_inner();
+        let mut found = 0;
+        while let Some(fragment) = stream.message().await? {
+            found += usize::from(fragment.code == 0);
+        }
+        Ok(found)
+    };
+    let not_a_member = no("PERMISSION_DENIED", "NOT_A_MEMBER");
+    let mut members_got = 0;
+    for node in &cluster.nodes {
+        let mut peers = PeersClient::new(channel(&cluster, node, Door::Peer, &stranger).await);
+        comes_true(PATIENCE, "the node knows that the other was approved", async || {
+            peers.ping(pb::PingRequest {}).await.is_ok()
+        })
+        .await;
+        let incidents = || metric_at(node, "strongroom_peers_incidents_total", "what=\"not_a_member\"");
+        let before = incidents();
+        assert_eq!(given(peers.clone()).await, Err(not_a_member.clone()), "{}", node.name);
+        // Nor does it write one, under a lease that is open.
+        let payload = Bytes::from(noise("n97 put", 64));
+        let put = pb::PutFragment {
+            request: 1,
+            group: group.0,
+            tenant: bytes_of(tenant.as_bytes()),
+            lease: lease.0,
+            blob: bytes_of(&[9; 32]),
+            index: 0,
+            blob_bytes: 100,
+            payload_hash: bytes_of(blake3::hash(&payload).as_bytes()),
+            payload,
+        };
+        let put = futures_util::stream::iter([put]);
+        let mut acks = peers.put_fragments(put).await.expect("it is heard out").into_inner();
+        let ack = acks.message().await.expect("an answer").expect("one");
+        assert_eq!(ack.code, PutFault::NotAMember.code());
+        assert!(before + 2.0 <= incidents(), "both are incidents");
+        // Members do get it.
+        let member = cluster.nodes.iter().find(|other| other.name != node.name).expect("there are three");
+        members_got += given(as_node(&cluster, member, node).await).await.expect("a member may ask");
+    }
+    assert!(2 <= members_got, "the fragments are there: {members_got}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

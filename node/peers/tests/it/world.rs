@@ -17,7 +17,7 @@ use strongroom_identity::acceptor::{Acceptor, HandshakeLimits};
 use strongroom_identity::ca::Ca;
 use strongroom_identity::connect::Connector;
 use strongroom_identity::issuers::{Issuer, IssuerTable, Issuers};
-use strongroom_peers::fault::{FetchFault, PutFault, WordFault};
+use strongroom_peers::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use strongroom_peers::incoming::Sorter;
 use strongroom_peers::message::{
     About, CheckpointWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, PeerNode, Proposed, Queried,
@@ -52,9 +52,9 @@ pub struct Answering(pub Arc<Seen>);
 
 #[async_trait::async_trait]
 impl Calls for Answering {
-    fn raft(&self, from: NodeName, message: RaftMessage) -> BoxFuture<'static, Result<Bytes, String>> {
+    fn raft(&self, from: NodeName, message: RaftMessage) -> BoxFuture<'static, Result<Bytes, RaftFault>> {
         let answer = match message.kind {
-            0 => Err(format!("{from} may not")),
+            0 => Err(RaftFault::Foreign { why: format!("{from} may not") }),
             // The place in the order of arrival: taken when called, not when polled.
             _ => {
                 let place = self.0.answered.fetch_add(1, Ordering::SeqCst);
