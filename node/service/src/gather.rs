@@ -21,11 +21,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, SelectAll};
 use futures_util::{Stream, StreamExt};
-use strongroom_format::id::{NodeName, Slot, TenantId};
+use strongroom_format::id::{Digest, NodeName, Slot, TenantId};
 use strongroom_peers::fault::FetchFault;
 use strongroom_peers::message::{FragmentFound, FragmentsWanted};
 use strongroom_peers::peers::Peers;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::coders::Coders;
 use crate::holders::{Ask, Holders, SUSPECT, Wanted};
@@ -33,6 +34,7 @@ use crate::members::Members;
 use crate::metrics;
 use crate::solve::{Given, Solved, solve};
 use crate::topology::Shard;
+use crate::wrong::Wrong;
 
 /// When nothing has come for so long, others are asked too.
 pub const HEDGE_AFTER: Duration = Duration::from_millis(400);
@@ -73,12 +75,14 @@ pub struct Gather {
     peers: Peers,
     members: Members,
     coders: Coders,
+    wrong: Wrong,
 }
 
 /// What one member answers: which blob and fragment, and what came of it.
 struct Came {
     blob: usize,
     index: u8,
+    from: NodeName,
     found: Result<FragmentFound, FetchFault>,
     /// The member itself failed: nothing is said about the fragment.
     by_node: bool,
@@ -89,7 +93,8 @@ type Answers = Pin<Box<dyn Stream<Item = Came> + Send>>;
 /// One blob under way.
 struct UnderWay {
     holders: Holders,
-    hashes: BTreeMap<u8, strongroom_format::id::Digest>,
+    /// What each fragment that came should hash to, and who gave it.
+    given: BTreeMap<u8, (Digest, NodeName)>,
     /// Fragments came since the last attempt.
     news: bool,
     solving: bool,
@@ -101,7 +106,7 @@ struct UnderWay {
 impl Gather {
     /// On node `me`, whose own fragments `members` reads.
     pub fn new(me: NodeName, peers: Peers, members: Members, coders: Coders) -> Self {
-        Self { me, peers, members, coders }
+        Self { me, peers, members, coders, wrong: Wrong::default() }
     }
 
     /// Whether this node has a member in the shard: only members give each other fragments.
@@ -123,7 +128,7 @@ impl Gather {
             .iter()
             .map(|one| UnderWay {
                 holders: Holders::new(shard.code, one, |slot| self.distance(shard, slot)),
-                hashes: BTreeMap::new(),
+                given: BTreeMap::new(),
                 news: false,
                 solving: false,
                 done: false,
@@ -145,6 +150,7 @@ impl Gather {
                     blob.solving = false;
                     match solved {
                         Ok(Solved::Blob { blob: bytes, bad, rebuilt }) => {
+                            self.mark(shard, blob, &bad);
                             stats.fragments_bad += bad.len() as u64;
                             stats.blobs_rebuilt += u64::from(rebuilt);
                             metrics::fragments_bad(bad.len() as u64);
@@ -156,6 +162,7 @@ impl Gather {
                             }
                         }
                         Ok(Solved::Nothing { bad }) => {
+                            self.mark(shard, blob, &bad);
                             stats.fragments_bad += bad.len() as u64;
                             metrics::fragments_bad(bad.len() as u64);
                             let is_puzzle = bad.is_empty();
@@ -168,14 +175,14 @@ impl Gather {
                     }
                 }
                 Some(came) = answers.next(), if !answers.is_empty() => {
-                    let Came { blob: at, index, found, by_node } = came;
+                    let Came { blob: at, index, from, found, by_node } = came;
                     let blob = &mut blobs[at];
                     if blob.done {
                         continue;
                     }
                     match found {
                         Ok(found) => {
-                            blob.hashes.insert(index, found.payload_hash);
+                            blob.given.insert(index, (found.payload_hash, from));
                             blob.holders.came(index, found.payload);
                             blob.news = true;
                         }
@@ -223,6 +230,13 @@ impl Gather {
         stats
     }
 
+    /// Remembers who gave these fragments, which are wrong.
+    fn mark(&self, shard: &Shard, blob: &UnderWay, bad: &[u8]) {
+        for (_, node) in bad.iter().filter_map(|index| blob.given.get(index)) {
+            self.wrong.mark(node, shard.group, Instant::now());
+        }
+    }
+
     /// Asks everybody for what was chosen, in one call each.
     fn ask(
         &self,
@@ -254,15 +268,16 @@ impl Gather {
         }
     }
 
-    /// This node, then its region, then the others; who is suspect comes last.
+    /// This node, then its region, then the others; who is suspect, or gave wrong fragments lately, comes last.
     fn distance(&self, shard: &Shard, slot: Slot) -> u32 {
         let Some(member) = shard.slot(slot) else { return u32::MAX };
+        let is_wrong = self.wrong.is_marked(&member.node, Instant::now());
         if member.node == self.me {
-            return 0;
+            return if is_wrong { SUSPECT } else { 0 };
         }
         let my_region = shard.member(&self.me).map(|mine| &mine.region);
         let region = if my_region == Some(&member.region) { 1 } else { 2 };
-        region + if self.peers.is_suspect(&member.node) { SUSPECT } else { 0 }
+        region + if is_wrong || self.peers.is_suspect(&member.node) { SUSPECT } else { 0 }
     }
 }
 
@@ -276,7 +291,7 @@ impl UnderWay {
         self.news = false;
         self.solving = true;
         let given = fragments.into_iter().map(|(index, payload)| {
-            let payload_hash = *self.hashes.get(&index).expect("it is written down with the fragment");
+            let (payload_hash, _) = *self.given.get(&index).expect("it is written down with the fragment");
             Given { index, payload_hash, payload }
         });
         Some(given.collect())
@@ -289,9 +304,9 @@ fn with_blob(at: usize, asks: Vec<Ask>) -> Vec<(usize, Ask)> {
 
 /// Reads from this disk.
 fn here(members: &Members, me: NodeName, request: FragmentsWanted, places: Vec<(usize, u8)>) -> Answers {
-    let found = members.get(me, request).map(move |(at, found)| {
+    let found = members.get(me.clone(), request).map(move |(at, found)| {
         let (blob, index) = places[at as usize];
-        Came { blob, index, found, by_node: false }
+        Came { blob, index, from: me.clone(), found, by_node: false }
     });
     Box::pin(found)
 }
@@ -329,7 +344,7 @@ impl There {
                 Some(Ok((at, found))) => {
                     // An answer to nothing that was asked, or a second one, is passed over.
                     if let Some((blob, index)) = self.places.get_mut(at as usize).and_then(Option::take) {
-                        return Some(Came { blob, index, found, by_node: false });
+                        return Some(Came { blob, index, from: self.node.clone(), found, by_node: false });
                     }
                 }
                 Some(Err(error)) => {
@@ -340,6 +355,6 @@ impl There {
             }
         }
         let (blob, index) = self.places.iter_mut().find_map(Option::take)?;
-        Some(Came { blob, index, found: Err(FetchFault::Failed), by_node: true })
+        Some(Came { blob, index, from: self.node.clone(), found: Err(FetchFault::Failed), by_node: true })
     }
 }

@@ -68,3 +68,4 @@ pub mod topology;
 pub mod upload;
 pub mod voice;
 mod vouch;
+mod wrong;

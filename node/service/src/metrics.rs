@@ -11,6 +11,7 @@ const GATHERED: &str = "strongroom_service_blobs_gathered_total";
 const REBUILT: &str = "strongroom_service_blobs_rebuilt_total";
 const BLOBS_LOST: &str = "strongroom_service_blobs_lost_total";
 const BAD: &str = "strongroom_service_fragments_bad_total";
+const WRONG: &str = "strongroom_service_fragments_wrong_total";
 const CLOCK_LAG: &str = "strongroom_clock_lag_seconds";
 const WORK: &str = "strongroom_service_worker_rounds_total";
 
@@ -35,6 +36,7 @@ pub fn describe() {
     describe_counter!(REBUILT, Unit::Count, "Blobs gathered with a fragment that is not data");
     describe_counter!(BLOBS_LOST, Unit::Count, "Blobs for which too few good fragments were found");
     describe_counter!(BAD, Unit::Count, "Fragments met while gathering that were absent, damaged or wrong");
+    describe_counter!(WRONG, Unit::Count, "Fragments among them that a member gave and that were not what it said");
     describe_gauge!(CLOCK_LAG, Unit::Seconds, "How far the tick behind a shard's state lies in the past, by shard");
     describe_counter!(FENCED, Unit::Count, "Replicas of this node whose digest differed from the majority's");
     describe_gauge!(LOST, Unit::Count, "Replicas of this node that wait for a new replica id");
@@ -53,6 +55,10 @@ pub(crate) fn blob_placed(bytes: u32, handed_over: usize, missing: usize) {
     counter!(PLACED_BYTES).increment(u64::from(bytes));
     counter!(HANDED_OVER).increment(handed_over as u64);
     counter!(MISSING).increment(missing as u64);
+}
+
+pub(crate) fn fragment_wrong() {
+    counter!(WRONG).increment(1);
 }
 
 pub(crate) fn blob_too_thin() {

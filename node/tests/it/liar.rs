@@ -79,16 +79,7 @@ impl Liar {
             params.subject_alt_names = vec![uri(&name)];
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         });
-        let (chain, key) = presented.into_pem();
-        let chain = certificates_from_pem(chain.as_bytes()).expect("certificates");
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("the provider speaks TLS 1.3")
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .expect("a pair");
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        let config = server_config(presented);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("an address");
         let honest = channel(cluster, node, Door::Tenant, bearer).await;
@@ -237,8 +228,23 @@ impl StreamingService<Vec<u8>> for Passing {
     }
 }
 
+/// TLS that shows this certificate to whoever connects, and asks nobody for one.
+pub fn server_config(presented: Bearer) -> ServerConfig {
+    let (chain, key) = presented.into_pem();
+    let chain = certificates_from_pem(chain.as_bytes()).expect("certificates");
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider speaks TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a pair");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config
+}
+
 /// A connection as tonic wants to see it.
-struct Caller(TlsStream<TcpStream>);
+pub struct Caller(pub TlsStream<TcpStream>);
 
 impl Connected for Caller {
     type ConnectInfo = ();

@@ -3,6 +3,7 @@
 //!
 //! Not here: power cuts, partitions, clocks (`jepsen`).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +13,13 @@ use std::time::Instant;
 use strongroom::backup::Backup;
 use strongroom::progress::{Event, Progress};
 use strongroom::status;
+use strongroom_format::code::Code;
 use strongroom_format::id::SnapshotId;
 use strongroom_format::seal::Kind;
 
 use crate::cluster::{Cluster, PATIENCE, comes_true, metric_at, overwrite};
 use crate::digests::assert_digests_equal;
+use crate::false_member::FalseMember;
 use crate::forge::{Forge, SealedBlob, file};
 use crate::shared::{back_up, create_vault, request, restore};
 use crate::trees::{self, noise};
@@ -213,6 +216,56 @@ async fn n98_fragments_garbled_on_one_disk_misplaced_on_another_and_then_both_di
     comes_back(&cluster, backup.snapshot, &source).await;
     let after = back_up(&writer, &source, "papers", "four of six").await;
     comes_back(&cluster, after.snapshot, &source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n98_a_member_that_lies_over_the_wire_is_found_out_others_serve_and_it_is_marked() {
+    let (mut cluster, _) = cluster(3).await;
+    let victim = cluster.node("north-1").clone();
+    let (mut snapshots, mut shapes) = (Vec::new(), BTreeMap::new());
+    // What lies on the victim: data fragments of several blobs, which are asked for before parity.
+    let began = Instant::now();
+    loop {
+        let number = snapshots.len();
+        let mut forge = Forge::open(&cluster, "globex", "writer", "papers").await;
+        let contents: Vec<Vec<u8>> = (0..6).map(|at| noise(&format!("n98 {number} {at}"), 30_000)).collect();
+        let run: Vec<SealedBlob> = contents.iter().map(|bytes| forge.seal(Kind::Data, bytes)).collect();
+        for blob in &run {
+            let code = Code { k: 2, m: 1 };
+            shapes.insert(blob.entry.blob, (blob.entry.stored_bytes, code.fragment_bytes(blob.entry.stored_bytes)));
+        }
+        let contents = contents.concat();
+        snapshots.push((forge.write(&[run], &[file("all", &contents, 0)]).await, contents));
+        blocking(|| cluster.stop(&victim.name));
+        let is_asked_for = |one: &&Lying| one.index < 2 && shapes.keys().any(|blob| blob.to_string() == one.blob);
+        if 4 <= fragments_on(&cluster, &victim.name).iter().filter(is_asked_for).count() {
+            break;
+        }
+        blocking(|| {
+            cluster.restart(&victim.name);
+            cluster.await_ready(&victim.name);
+        });
+        assert!(began.elapsed() < PATIENCE, "it takes no data fragments");
+    }
+    let liar = FalseMember::in_place_of(&cluster, &victim, shapes).await;
+    let restorer = cluster.client("globex-restorer").await;
+    let wrong = || cluster.metric("strongroom_service_fragments_wrong_total", "");
+    // While the others still take it for down it is not asked.
+    let began = Instant::now();
+    while liar.asked() == 0 || wrong() == 0.0 {
+        assert!(began.elapsed() < PATIENCE, "it was asked {} times, {} were found wrong", liar.asked(), wrong());
+        for (snapshot, contents) in &snapshots {
+            let to = cluster.scratch().join("restored");
+            let restored = restore(&restorer, *snapshot, &to).await;
+            assert!(restored.is_whole(), "{:?}", restored.damaged);
+            assert_eq!(&fs::read(to.join("all")).expect("the file"), contents);
+        }
+    }
+    assert!(0.0 < cluster.metric("strongroom_service_fragments_bad_total", ""));
+    let log = cluster.log();
+    let is_told = |line: &str| line.contains("a member gives wrong fragments") && line.contains("node=north-1");
+    assert!(log.lines().any(is_told), "people are told who");
+    assert!(!log.lines().any(|line| line.contains("gives wrong fragments") && !is_told(line)), "and nobody else is");
 }
 
 /// Holds a backup where it is until whoever waits for it lets it go on.

@@ -8,6 +8,7 @@ mod cluster;
 mod digests;
 mod ends;
 mod enrolment;
+mod false_member;
 mod forge;
 mod foundation;
 mod identity_and_tls;
