@@ -78,12 +78,17 @@ impl Sealer {
     /// # Errors
     /// `Refused` with reason `SEALED_WRONG` if the sealed bytes do not open to what the name was taken of.
     pub(crate) fn seal(&self, kind: Kind, chunk: ChunkId, plaintext: &[u8]) -> Result<SealedChunk> {
+        self.seal_salted(kind, chunk, plaintext, random()?)
+    }
+
+    /// The same with these random bytes, which need not be (N50): the key's counter stands beside them in the salt.
+    fn seal_salted(&self, kind: Kind, chunk: ChunkId, plaintext: &[u8], random: [u8; 24]) -> Result<SealedChunk> {
         let context = Context {
             chunk,
             plaintext_bytes: u32::try_from(plaintext.len()).map_err(|_| Error::broken("a chunk is too long"))?,
             ..self.context
         };
-        let salt = self.dek.salt(random()?);
+        let salt = self.dek.salt(random);
         let bytes = seal(&Fast, salt, kind, self.vault_tag, &context, plaintext, self.compression)
             .map_err(|fault| Error::failed("a chunk could not be sealed", fault))?;
         self.check(kind, &context, &bytes)?;
@@ -108,6 +113,7 @@ pub(crate) mod tests {
     use strongroom_format::chunk::Chunking;
     use strongroom_format::id::{IdentityId, KeyEpoch, StatementVersion, TenantId, VaultId};
     use strongroom_format::keys::{RestorerKey, WriterKey};
+    use strongroom_format::seal::{BlobHeader, HEADER_BYTES};
     use strongroom_format::statement::{Custody, Recipient};
     use strongroom_format::wrap::VaultKeyPair;
 
@@ -172,6 +178,22 @@ pub(crate) mod tests {
         let last = blob.len() - 1;
         blob[last] ^= 1;
         assert_eq!(sealer.check(Kind::Data, &context, &blob).unwrap_err().reason(), Some("SEALED_WRONG"));
+    }
+
+    #[test]
+    fn n50_with_a_stuck_random_source_no_two_chunks_of_an_upload_share_a_salt_or_a_key() {
+        let (statement, _, writer, _) = vault(VaultMode::Default);
+        let (sealer, _) = sealer(&statement, &writer);
+        let plaintext = vec![5; 1000];
+        let chunk = sealer.name(Kind::Data, &plaintext);
+        let stuck = || sealer.seal_salted(Kind::Data, chunk, &plaintext, [0; 24]).unwrap().bytes;
+        let sealed: Vec<Bytes> = (0..100).map(|_| stuck()).collect();
+        let all =
+            |part: fn(&Bytes) -> Vec<u8>| sealed.iter().map(part).collect::<std::collections::BTreeSet<_>>().len();
+        assert_eq!(all(|blob| BlobHeader::parse(blob).unwrap().salt.to_vec()), sealed.len(), "no salt twice");
+        // The commitment is derived with the key: where it differs, so does the key.
+        assert_eq!(all(|blob| BlobHeader::parse(blob).unwrap().commitment.to_vec()), sealed.len(), "no key twice");
+        assert_eq!(all(|blob| blob[HEADER_BYTES..].to_vec()), sealed.len(), "no ciphertext twice");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What the SDK makes of a node that lies: a hidden snapshot, an old list, an old log, an old statement, a log that one
-//! node made up (N134, N135).
+//! node made up, an answer without end (N85, N134, N135).
 //!
 //! Every test has a tenant and a lying node of its own, through which its SDK asks for everything. What this machine
 //! remembers is altered in `receipts.rs`, which lies without a liar.
@@ -23,7 +23,7 @@ use crate::forge::Forge;
 use crate::inside::Inside;
 use crate::liar::Liar;
 use crate::shared::{back_up, create_vault, request, shared};
-use crate::speaker::{Person, Speaker, random};
+use crate::speaker::{No, Person, Speaker, no, random};
 use crate::tenant::own_tenant;
 use crate::trees;
 
@@ -43,6 +43,18 @@ fn papers() -> VaultName {
 #[track_caller]
 fn is_a_rollback<T>(refused: Result<T, Error>) {
     assert_eq!(refused.map(drop).expect_err("a lie").reason(), Some("ROLLBACK_DETECTED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n85_an_answer_over_its_limit_is_not_read() {
+    let cluster = shared();
+    let (liar, writer) = deceived(cluster, "n85").await;
+    writer.vaults().await.expect("an honest answer");
+    liar.answer("ListVaults", vec![0; 17 << 20]);
+    let refused = writer.vaults().await.map(drop).map_err(No::from);
+    assert_eq!(refused, Err(no("RESOURCE_EXHAUSTED", "LIMIT")));
+    liar.repent();
+    writer.vaults().await.expect("an honest answer again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,35 @@ async fn tenant_door(cluster: &Cluster, identity: &str) -> Channel {
     channel(cluster, &cluster.nodes[0], Door::Tenant, &bearer(cluster, identity)).await
 }
 
+/// While something goes on at a node, another tenant is served by it, call after call.
+async fn others_go_on_during<T>(cluster: &Cluster, flood: impl Future<Output = T>) -> T {
+    let others = Speaker::founder(cluster, "globex", "writer").await;
+    let mut flood = std::pin::pin!(flood);
+    let mut served = 0;
+    let flooded = loop {
+        let call = async {
+            let mut vaults = others.vaults.clone();
+            let listed = vaults.list_vaults(pb::ListVaultsRequest {}).await.expect("globex is served all the while");
+            assert_eq!(listed.into_inner().vaults.len(), 2);
+        };
+        let mut call = std::pin::pin!(call);
+        let ended = tokio::select! {
+            ended = &mut flood => Some(ended),
+            () = &mut call => None,
+        };
+        match ended {
+            Some(ended) => {
+                // The call under way is answered too.
+                call.await;
+                break ended;
+            }
+            None => served += 1,
+        }
+    };
+    println!("{served} calls of another tenant were answered meanwhile");
+    flooded
+}
+
 /// Somebody else is served by the same node.
 async fn others_are_served(cluster: &Cluster) {
     let others = Speaker::founder(cluster, "globex", "writer").await;
@@ -101,37 +130,43 @@ async fn n82_another_spelling_of_a_path_is_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn n83_rapid_resets_end_the_connection_that_sends_them() {
+async fn n83_rapid_resets_end_the_connection_that_sends_them_while_others_go_on() {
     let cluster = shared();
     let mut raw = Wire::open(cluster, "writer").await;
     let opened_and_reset = |stream: u32| {
         let reset = frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
         [headers(stream, "/strongroom.v1.Vaults/Topology", END_HEADERS), reset].concat()
     };
-    for hundred in 0..200_u32 {
-        let many: Vec<u8> = (0..100).flat_map(|n| opened_and_reset(2 * (100 * hundred + n) + 1)).collect();
-        if raw.try_send(&many).await.is_err() {
-            break;
+    let flood = async {
+        for hundred in 0..200_u32 {
+            let many: Vec<u8> = (0..100).flat_map(|n| opened_and_reset(2 * (100 * hundred + n) + 1)).collect();
+            if raw.try_send(&many).await.is_err() {
+                break;
+            }
         }
-    }
-    let answer = raw.until_over(u32::MAX).await;
+        raw.until_over(u32::MAX).await
+    };
+    let answer = others_go_on_during(cluster, flood).await;
     assert!(answer.closed, "whoever opens and resets without end is cut off: {answer:?}");
     others_are_served(cluster).await;
     nothing_panicked(cluster);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn n83_headers_without_end_end_the_connection() {
+async fn n83_headers_without_end_end_the_connection_while_others_go_on() {
     let cluster = shared();
     let mut raw = Wire::open(cluster, "writer").await;
     raw.send(&headers(1, "/strongroom.v1.Vaults/Topology", 0)).await;
     let piece = field("x-more", &"a".repeat(4000));
-    for _ in 0..10_000 {
-        if raw.try_send(&frame(CONTINUATION, 0, 1, &piece)).await.is_err() {
-            break;
+    let flood = async {
+        for _ in 0..10_000 {
+            if raw.try_send(&frame(CONTINUATION, 0, 1, &piece)).await.is_err() {
+                break;
+            }
         }
-    }
-    let answer = raw.until_over(u32::MAX).await;
+        raw.until_over(u32::MAX).await
+    };
+    let answer = others_go_on_during(cluster, flood).await;
     assert!(answer.closed, "headers without end are cut off: {answer:?}");
     others_are_served(cluster).await;
 }

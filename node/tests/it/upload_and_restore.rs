@@ -16,7 +16,7 @@ use strongroom_format::id::{
 };
 use strongroom_format::manifest::entry::Piece;
 use strongroom_format::outcome::{Done, Outcome, Refusal};
-use strongroom_format::seal::{HEADER_BYTES, Kind, blob_id};
+use strongroom_format::seal::{HEADER_BYTES, Kind, SealingDek, blob_id};
 use strongroom_format::sign::unsigned_command;
 use strongroom_format::tree::{LeafEntry, Node};
 use strongroom_proto::v1 as pb;
@@ -423,6 +423,41 @@ async fn n41_a_good_blob_of_another_vault_does_not_open_and_costs_its_files_only
     assert!(!to.join("bad").exists(), "it is left out");
     assert_eq!(std::fs::read(to.join("good")).expect("the other file"), noise("n41 good", 900));
     assert_eq!(part.files, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n52_a_blob_that_is_committed_to_another_key_opens_for_nobody_and_costs_its_files_only() {
+    /// Where the commitment stands in a blob's header.
+    const COMMITMENT: std::ops::Range<usize> = 104..HEADER_BYTES;
+    let cluster = shared();
+    let contents = noise("n52", 4000);
+    let mut forge = Forge::open(cluster, "globex", "writer", "papers").await;
+    // Two keys under one name, of which restorers can have one.
+    let own = forge.seal(Kind::Data, &contents);
+    let second = SealingDek::new(forge.dek.dek().id(), random()).expect("a good key");
+    let first = std::mem::replace(&mut forge.dek, second);
+    let of_second = forge.seal(Kind::Data, &noise("n52 second", 4000));
+    forge.dek = first;
+    // The ciphertext of the one key, committed to the other: it would open, if nobody asked what it is committed to.
+    let crossed = own.clone().with_bytes({
+        let mut bytes = own.bytes.clone();
+        bytes[COMMITMENT].copy_from_slice(&of_second.bytes[COMMITMENT]);
+        bytes
+    });
+    let good = forge.seal(Kind::Data, &noise("n52 good", 900));
+    let entries = [
+        file("crossed", &contents, 0),
+        file("good", &noise("n52 good", 900), 2),
+        file("second", &noise("n52 second", 4000), 1),
+    ];
+    let snapshot = forge.write(&[vec![crossed, of_second, good]], &entries).await;
+    let (to, part) = restored(cluster, "globex", snapshot).await;
+    assert_eq!(damaged(&part), [&b"crossed"[..], b"second"]);
+    for file in &part.damaged {
+        assert!(file.why.contains("commitment"), "{}", file.why);
+    }
+    assert_eq!(trees::files_below(&to).len(), 1, "nothing else is shown");
+    assert_eq!(std::fs::read(to.join("good")).expect("the good one"), noise("n52 good", 900));
 }
 
 #[tokio::test(flavor = "multi_thread")]

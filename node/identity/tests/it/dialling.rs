@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::world::{NODE, WRITER, World, any_name, connection, credentials, id, life, name};
 
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A node that answers on loopback and greets whoever gets in.
 async fn answering(world: &World, plane: Plane, uri: &str, issued_by: Plane) -> String {

@@ -184,7 +184,7 @@ async fn n19_whoever_dials_presents_the_new_pair_at_the_next_dial() {
     let address = listener.address().unwrap().to_string();
     let mut incoming = acceptor.serve(listener);
     let (region, name) = (crate::world::name("eu"), crate::world::name("n1"));
-    let within = std::time::Duration::from_secs(10);
+    let within = std::time::Duration::from_secs(60);
     let dial = async || {
         let (dialled, accepted) = tokio::join!(connector.connect(&address, &region, &name, within), incoming.next());
         dialled.unwrap();
