@@ -37,7 +37,7 @@ impl Machine for Counting {
 
 #[tokio::test]
 async fn a_task_that_panics_is_started_again_over_its_state() {
-    const WITHIN: Duration = Duration::from_secs(10);
+    const WITHIN: Duration = Duration::from_secs(60);
     let host = Host::real().with_files(Arc::new(SimDisk::new()));
     let node: NodeName = "n1".parse().unwrap();
     let settings =

@@ -87,7 +87,12 @@ async fn chaos(seed: u64) {
             }
         }
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // On a slow machine most of it may be to come yet.
+    let begin = tokio::time::Instant::now();
+    while acknowledged.lock().unwrap().len() <= 100 {
+        assert!(begin.elapsed() < WITHIN, "seed {seed}: nothing goes on after the faults");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     is_over.store(true, Ordering::Relaxed);
     for caller in callers {
         caller.await.unwrap();
@@ -98,7 +103,6 @@ async fn chaos(seed: u64) {
     }
     let acknowledged = acknowledged.lock().unwrap().clone();
     println!("seed {seed}: {} proposals were acknowledged", acknowledged.len());
-    assert!(100 < acknowledged.len(), "nothing went on during the faults");
     for ((group, index), key) in acknowledged {
         let found = cluster.nodes[&name(1)].consensus.read_local(group, key.clone().into_bytes()).await.unwrap();
         assert_eq!(found, key.as_bytes(), "seed {seed} group {group} index {index}: an acknowledged entry is lost");

@@ -23,7 +23,24 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 pub const GROUP: GroupId = GroupId(1);
-pub const WITHIN: Duration = Duration::from_secs(20);
+pub const WITHIN: Duration = Duration::from_secs(60);
+
+/// For what is so only while nobody elects without need. On a machine that has no time for a node, others elect, as they
+/// should, and what was counted says nothing: then once more. What is wrong each time is wrong.
+pub async fn undisturbed<F: Future<Output = Result<(), String>>>(mut attempt: impl FnMut() -> F) {
+    const TRIES: usize = 8;
+    let mut last = String::new();
+    for _ in 0..TRIES {
+        match attempt().await {
+            Ok(()) => return,
+            Err(why) => {
+                println!("once more: {why}");
+                last = why;
+            }
+        }
+    }
+    panic!("in each of {TRIES} tries: {last}");
+}
 
 /// Rules of a toy: an entry is a key and a value of equal halves, the answer is the index, the digest is a chain over
 /// all entries in order, so that a lost, doubled or reordered entry shows. Two queries are fatal, and so is one entry.

@@ -1,4 +1,4 @@
-//! How fast small entries go through, on a real disk: printed for people, and bounded from below by far.
+//! How fast small entries go through, on a real disk: printed for people. That all do is the test.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,7 +60,6 @@ async fn rate(nodes: usize, entries: usize, callers: usize) {
     }
     let seconds = begin.elapsed().as_secs_f64();
     println!("{nodes} node(s), {callers} callers: {:.0} entries/s", entries as f64 / seconds);
-    assert!(seconds < 60.0);
     for node in &running {
         assert_eq!(*node.fatal.lock().unwrap(), Vec::<String>::new());
         node.consensus.shutdown().await;

@@ -1,7 +1,5 @@
 //! A group of one.
 
-use std::time::Duration;
-
 use strongroom_consensus::group::Role;
 use strongroom_consensus::groups::{ProposeError, ReadError};
 use strongroom_format::id::{GroupId, ReplicaId};
@@ -50,6 +48,6 @@ async fn news_of_applied_entries_reach_who_listens() {
     let mut news = consensus.on_applied();
     let index = cluster.propose(GROUP, entry("a", "b")).await;
     let reached = async { while news.recv().await.unwrap() != (GROUP, index) {} };
-    tokio::time::timeout(Duration::from_secs(5), reached).await.unwrap();
+    tokio::time::timeout(WITHIN, reached).await.unwrap();
     assert_eq!(*consensus.applied(GROUP).unwrap().borrow(), index);
 }

@@ -74,7 +74,7 @@ async fn nothing_is_written_under_a_lease_that_is_not_open_or_is_anothers() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("the lease ends for members too");
+    tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the lease ends for members too");
     let (id, bytes) = blob(1000, 99);
     let refused = world.spread.place(&under(&world, lease), id, bytes).await;
     assert!(matches!(refused, Err(SpreadError::LeaseEnded)), "{refused:?}");
