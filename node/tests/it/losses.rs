@@ -44,15 +44,20 @@ async fn comes_back(cluster: &Cluster, snapshot: SnapshotId, source: &std::path:
     restored.fragments_bad
 }
 
-/// Backs a small tree up, each time another with other chunks, until all members took part: what one that is slow for a
-/// moment should have taken lies elsewhere, as the receipt says, and it is trusted again once it has answered.
-async fn back_up_strong(cluster: &Cluster, label: &str) -> (Backup, PathBuf) {
+/// Backs a small tree up, with so many mebibytes beside it, each time another with other chunks, until all members took
+/// part: what one that is slow for a moment should have taken lies elsewhere, as the receipt says, and it is trusted again
+/// once it has answered.
+async fn back_up_strong(cluster: &Cluster, label: &str, mebibytes: u32) -> (Backup, PathBuf) {
     let writer = cluster.client("acme-writer").await;
     let (began, mut number) = (Instant::now(), 0);
     loop {
         number += 1;
         let source = cluster.scratch();
         trees::plant(&source, &format!("{label} {number}"));
+        for blob in 0..mebibytes {
+            let bytes = noise(&format!("{label} {number} blob {blob}"), 1 << 20);
+            fs::write(source.join(format!("blob {blob}")), bytes).expect("a file can be written");
+        }
         let backup = back_up(&writer, &source, "papers", label).await;
         comes_back(cluster, backup.snapshot, &source).await;
         if backup.handed_over == Some(0) && backup.survives.nodes == backup.code.m {
@@ -70,7 +75,7 @@ fn blocking<T>(work: impl FnOnce() -> T) -> T {
 async fn a_region_killed_restores_are_equal_backups_go_on_and_both_say_how_strong_they_are() {
     let (mut cluster, _) = cluster(3).await;
     let writer = cluster.client("acme-writer").await;
-    let (first, source) = back_up_strong(&cluster, "first").await;
+    let (first, source) = back_up_strong(&cluster, "first", 0).await;
     assert_eq!((first.code.k, first.code.m, first.handed_over), (2, 1, Some(0)));
     assert_eq!((first.survives.regions, first.survives.nodes), (1, 1));
 
@@ -101,7 +106,7 @@ async fn a_region_killed_restores_are_equal_backups_go_on_and_both_say_how_stron
         cluster.restart("north-1");
         cluster.await_ready("north-1");
     });
-    let (strong, _) = back_up_strong(&cluster, "fresh").await;
+    let (strong, _) = back_up_strong(&cluster, "fresh", 0).await;
     assert_eq!((strong.survives.regions, strong.survives.nodes), (1, 1));
 }
 
@@ -161,14 +166,10 @@ impl Lying {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn n98_fragments_garbled_on_one_disk_misplaced_on_another_and_then_both_disks_gone_restores_are_equal() {
-    let (mut cluster, source) = cluster(6).await;
-    // Enough blobs that every node has data fragments of several: those are asked for before parity.
-    for number in 0..16 {
-        let bytes = noise(&format!("blob {number}"), 1 << 20);
-        fs::write(source.join(format!("blob {number}")), bytes).expect("a file can be written");
-    }
+    let (mut cluster, _) = cluster(6).await;
     let writer = cluster.client("acme-writer").await;
-    let backup = back_up(&writer, &source, "papers", "first").await;
+    // Enough blobs that every node has data fragments of several: those are asked for before parity.
+    let (backup, source) = back_up_strong(&cluster, "first", 16).await;
     assert_eq!((backup.code.k, backup.code.m), (4, 2));
     assert_eq!((backup.survives.regions, backup.survives.nodes), (1, 2));
 
