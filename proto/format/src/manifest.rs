@@ -18,6 +18,12 @@
 //! to the piece before, so that what is unchanged stays equal, byte for byte, when chunks come or go before it, and is
 //! deduplicated.
 //!
+//! **Names of one file.** An entry that had several names says how many. Its other names in the snapshot are entries of
+//! their own that count back to it, among the entries that say so. So they can name nothing else, nothing outside, and
+//! a reader checks them with a counter.
+//!
+//! **Holes** are not stored: pieces and hash are of the stored bytes (`holes.rs`).
+//!
 //! **The future.** A reader keeps fields that it does not know and writes them back. Who does not know a tag of 128 or
 //! above has not understood the entry, and leaves it out of a restore, by name ([`entry::Entry::is_understood`]).
 //!
@@ -27,8 +33,11 @@ pub mod decode;
 pub mod encode;
 pub mod entry;
 pub mod field;
+pub mod holes;
+pub mod names;
 mod order;
 pub mod path;
+pub mod xattr;
 
 /// The first bytes of every manifest.
 pub const MAGIC: [u8; 4] = *b"SRMF";

@@ -19,11 +19,11 @@ pub struct Summary {
     pub files: u64,
     /// Directories, without the one that was backed up.
     pub dirs: u64,
-    /// Symbolic links.
+    /// Symbolic links, and names of files besides their first.
     pub links: u64,
-    /// Bytes of all files.
+    /// Stored bytes of all files: without holes.
     pub bytes: u64,
-    /// Things that were there and are not in the snapshot: of other kinds, or unreadable.
+    /// Things that were there and are not in the snapshot: sockets, or unreadable.
     pub skipped: u64,
 }
 

@@ -15,16 +15,20 @@ use crate::manifest::{MAGIC, ManifestError, RECORD_BYTES_MAX, RUNS_PER_RECORD, V
 pub struct Limits {
     /// Entries.
     pub entries: u64,
-    /// Bytes of all files together.
+    /// Stored bytes of all files together.
     pub bytes: u64,
     /// Runs.
     pub runs: u64,
+    /// Pieces and holes of all files together.
+    pub pieces: u64,
+    /// Bytes of all extended attributes together.
+    pub xattr_bytes: u64,
 }
 
 impl Default for Limits {
-    /// 2²⁶ entries, 2⁴⁸ bytes, 2²⁴ runs.
+    /// 2²⁶ entries, 2⁴⁸ bytes, 2²⁴ runs, 2²⁶ pieces and holes, 1 GiB of extended attributes.
     fn default() -> Self {
-        Limits { entries: 1 << 26, bytes: 1 << 48, runs: 1 << 24 }
+        Limits { entries: 1 << 26, bytes: 1 << 48, runs: 1 << 24, pieces: 1 << 26, xattr_bytes: 1 << 30 }
     }
 }
 
@@ -195,7 +199,9 @@ impl Decoder {
         };
         over("entries", counted.entries, self.limits.entries)?;
         over("bytes in files", counted.bytes, self.limits.bytes)?;
-        over("runs", counted.runs, self.limits.runs)
+        over("runs", counted.runs, self.limits.runs)?;
+        over("pieces and holes", self.sequence.pieces, self.limits.pieces)?;
+        over("bytes in extended attributes", self.sequence.xattr_bytes, self.limits.xattr_bytes)
     }
 
     /// Behind a hardened manifest's end stand zeros, fewer than a chunk has bytes; behind others nothing.

@@ -9,6 +9,7 @@
 use crate::chunk::{CHUNK_BYTES_FIXED, Chunking};
 use crate::manifest::entry::{Content, Entry, Header, Run};
 use crate::manifest::field::{Why, put_varint};
+use crate::manifest::names::OwnerNames;
 use crate::manifest::order::Sequence;
 use crate::manifest::{MAGIC, ManifestError, RUNS_PER_RECORD, VERSION};
 
@@ -56,6 +57,11 @@ impl Encoder {
         };
         self.put(2, &body);
         Ok(complete.or_else(|| self.full_chunk()))
+    }
+
+    /// Says what the owners are called; it stands at the end. The latest word counts.
+    pub fn name_owners(&mut self, names: OwnerNames) {
+        self.sequence.counted.names = names;
     }
 
     /// Takes the order of the runs and gives out the chunks that are still missing.
@@ -118,7 +124,12 @@ impl Encoder {
         }
         let one_in = match entry.content {
             Content::Directory => 16,
-            Content::File(_) | Content::Symlink { .. } | Content::Other { .. } => 2048,
+            Content::File(_)
+            | Content::Symlink { .. }
+            | Content::HardLink { .. }
+            | Content::Fifo
+            | Content::Device(_)
+            | Content::Other { .. } => 2048,
         };
         let hash = blake3::hash(entry.path.as_bytes());
         u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes")).is_multiple_of(one_in)

@@ -58,6 +58,11 @@ impl<'bytes> Reader<'bytes> {
         Err("a number has more than 64 bits")
     }
 
+    /// A number below 2³².
+    pub(super) fn varint_u32(&mut self) -> Result<u32, Why> {
+        u32::try_from(self.varint()?).map_err(|_| "a number has more than 32 bits")
+    }
+
     pub(super) fn signed(&mut self) -> Result<i64, Why> {
         let folded = self.varint()?;
         Ok((folded >> 1) as i64 ^ -((folded & 1) as i64))
@@ -70,10 +75,15 @@ impl<'bytes> Reader<'bytes> {
             return Err("fields are not in ascending order");
         }
         *previous = Some(tag);
+        Ok(Some((tag, self.sized()?)))
+    }
+
+    /// So many bytes as the number before them says.
+    pub(super) fn sized(&mut self) -> Result<&'bytes [u8], Why> {
         let length = usize::try_from(self.varint()?).map_err(|_| "a field is cut off")?;
         let (value, rest) = self.0.split_at_checked(length).ok_or("a field is cut off")?;
         self.0 = rest;
-        Ok(Some((tag, value)))
+        Ok(value)
     }
 
     /// All of `value` as one number.

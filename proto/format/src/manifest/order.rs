@@ -3,6 +3,7 @@
 use crate::manifest::entry::{Content, End, Entry, Run};
 use crate::manifest::field::Why;
 use crate::manifest::path::EntryPath;
+use crate::manifest::xattr;
 use crate::tree::FANOUT_MAX;
 
 /// The sequence so far. Its memory is one path.
@@ -15,6 +16,12 @@ pub(super) struct Sequence {
     directories: Vec<usize>,
     /// One more than the highest ordinal that a piece begins with.
     chunks_named: u64,
+    /// Entries with several names.
+    shared: u64,
+    /// Pieces and holes, of all entries.
+    pub(super) pieces: u64,
+    /// Bytes of extended attributes, of all entries.
+    pub(super) xattr_bytes: u64,
 }
 
 impl Sequence {
@@ -24,8 +31,23 @@ impl Sequence {
         for piece in entry.pieces() {
             self.chunks_named = self.chunks_named.max(piece.first + 1);
         }
+        match &entry.content {
+            Content::HardLink { back } if self.shared < *back => {
+                return Err("a hard link names no entry before it");
+            }
+            Content::File(file) => self.pieces += file.holes.len() as u64,
+            Content::Directory
+            | Content::Symlink { .. }
+            | Content::HardLink { .. }
+            | Content::Fifo
+            | Content::Device(_)
+            | Content::Other { .. } => {}
+        }
+        self.shared += u64::from(1 < entry.names);
+        self.pieces += entry.pieces().len() as u64;
+        self.xattr_bytes += xattr::written_bytes(&entry.attributes.xattrs) as u64;
         self.counted.entries += 1;
-        let bytes = self.counted.bytes.checked_add(entry.bytes()).filter(|bytes| *bytes <= i64::MAX as u64);
+        let bytes = self.counted.bytes.checked_add(entry.stored_bytes()).filter(|bytes| *bytes <= i64::MAX as u64);
         self.counted.bytes = bytes.ok_or("all files together have 2⁶³ bytes or more")?;
         Ok(())
     }

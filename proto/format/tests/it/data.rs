@@ -10,11 +10,16 @@ use strongroom_format::id::{
     VaultTag,
 };
 use strongroom_format::keys::{IdKey, LengthKey};
-use strongroom_format::manifest::decode::{Decoder, Limits};
+use strongroom_format::manifest::decode::{Decoder, Item, Limits};
 use strongroom_format::manifest::encode::Encoder;
-use strongroom_format::manifest::entry::{Attributes, Content, Entry, File, Header, Moment, Piece, Run};
+use strongroom_format::manifest::entry::{
+    Access, Attributes, Content, Device, Entry, File, Header, Moment, Owner, Piece, Run,
+};
 use strongroom_format::manifest::field::Field;
+use strongroom_format::manifest::holes::Hole;
+use strongroom_format::manifest::names::OwnerNames;
 use strongroom_format::manifest::path::EntryPath;
+use strongroom_format::manifest::xattr::Xattr;
 use strongroom_format::placement::group_of_run;
 use strongroom_format::seal::{
     Compression, Context, Dek, Kind, SealingDek, blob_id, open, open_records, record_blob, seal,
@@ -157,15 +162,16 @@ fn placement_stays_what_it_was() {
 
 #[test]
 fn manifests_stay_what_they_were() {
-    let attributes = Attributes { mode: 0o2750, modified: Moment { seconds: -1, nanos: 999_999_999 } };
+    let modified = Moment { seconds: -1, nanos: 999_999_999 };
+    let attributes = Attributes { mode: 0o2750, modified, owner: None, xattrs: vec![] };
     let entry = |path: &[u8], content: Content, unknown: Vec<Field>| {
         let path = EntryPath::new(path).unwrap();
-        Entry { path, attributes, content, unknown }
+        Entry { path, attributes: attributes.clone(), names: 1, content, unknown }
     };
     let file = |pieces: Vec<Piece>| {
         let size = pieces.iter().map(|piece| piece.length).sum();
         let last_read = Moment { seconds: 1_790_000_000, nanos: 0 };
-        Content::File(File { size, pieces, hash: Digest::from_bytes(fixed("hash")), last_read })
+        Content::File(File { size, pieces, hash: Digest::from_bytes(fixed("hash")), last_read, holes: vec![] })
     };
     let entries = [
         entry(b"a", Content::Directory, vec![]),
@@ -180,7 +186,7 @@ fn manifests_stay_what_they_were() {
         ),
     ];
     let mut encoder =
-        Encoder::new(&Header { chunking: Chunking::Fixed, root: Some(attributes), unknown: vec![] }).unwrap();
+        Encoder::new(&Header { chunking: Chunking::Fixed, root: Some(attributes.clone()), unknown: vec![] }).unwrap();
     for entry in &entries {
         assert_eq!(encoder.push(entry).unwrap(), None);
     }
@@ -195,6 +201,61 @@ fn manifests_stay_what_they_were() {
     }
     decoder.finish().unwrap();
     assert_eq!(items, 1 + entries.len() + 1 + 1);
+}
+
+#[test]
+fn manifests_of_all_kinds_stay_what_they_were() {
+    let attributes = Attributes {
+        mode: 0o4711,
+        modified: Moment { seconds: 1_790_000_000, nanos: 1 },
+        owner: Some(Owner { user: 1000, group: 0 }),
+        xattrs: [("security.capability", &[1, 0, 0, 2][..]), ("user.note", b"")]
+            .map(|(name, value)| Xattr { name: name.into(), value: value.into() })
+            .into(),
+    };
+    let entry = |path: &str, names: u32, content: Content| {
+        let path = EntryPath::new(path).unwrap();
+        Entry { path, attributes: attributes.clone(), names, content, unknown: vec![] }
+    };
+    let link = |path: &str, back: u64| {
+        let bare = Attributes { xattrs: vec![], ..attributes.clone() };
+        Entry { attributes: bare, ..entry(path, 1, Content::HardLink { back }) }
+    };
+    let device = |access| Content::Device(Device { access, major: 8, minor: 300 });
+    let sparse = Content::File(File {
+        size: (1 << 40) + 300,
+        pieces: vec![Piece { first: 0, offset: 0, length: 300 }],
+        hash: Digest::from_bytes(fixed("hash")),
+        last_read: attributes.modified,
+        holes: vec![Hole { offset: 0, bytes: 4096 }, Hole { offset: 4396, bytes: (1 << 40) - 4096 }],
+    });
+    let entries = [
+        entry("block", 1, device(Access::Block)),
+        entry("character", 2, device(Access::Character)),
+        entry("fifo", 300, Content::Fifo),
+        link("fifo too", 1),
+        link("link to the device", 2),
+        entry("sparse", 1, sparse),
+    ];
+    let root = Some(attributes.clone());
+    let mut encoder = Encoder::new(&Header { chunking: Chunking::Default, root, unknown: vec![] }).unwrap();
+    for entry in &entries {
+        assert_eq!(encoder.push(entry).unwrap(), None);
+    }
+    let named = |id: u32, name: &str| std::collections::BTreeMap::from([(id, name.as_bytes().to_vec())]);
+    encoder.name_owners(OwnerNames { users: named(1000, "anna"), groups: named(0, "root") });
+    let manifest = encoder.finish(&[Run { group: GroupId(1), chunks: 1 }]).unwrap().concat();
+    golden::bytes("manifest-kinds-1", &manifest);
+    let mut decoder = Decoder::new(Limits::default());
+    decoder.push(&manifest);
+    let mut found = Vec::new();
+    while let Some(item) = decoder.next_item().unwrap() {
+        if let Item::Entry(entry) = item {
+            found.push(entry);
+        }
+    }
+    decoder.finish().unwrap();
+    assert_eq!(found, entries);
 }
 
 #[test]

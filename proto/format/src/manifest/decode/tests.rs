@@ -8,21 +8,25 @@ use super::*;
 use crate::chunk::CHUNK_BYTES_MAX;
 use crate::id::Digest;
 use crate::manifest::encode::Encoder;
-use crate::manifest::entry::{Attributes, Content, File, Moment, Piece};
-use crate::manifest::field::{Field, put_field};
+use crate::manifest::entry::{Access, Attributes, Content, Device, File, Moment, Owner, Piece};
+use crate::manifest::field::{Field, put_field, put_varint};
+use crate::manifest::holes::Hole;
+use crate::manifest::names::OwnerNames;
 use crate::manifest::path::EntryPath;
+use crate::manifest::xattr::{self, Xattr};
 
 fn header(chunking: Chunking) -> Header {
     Header { chunking, root: Some(attributes(7)), unknown: vec![] }
 }
 
 fn attributes(n: u32) -> Attributes {
-    Attributes { mode: 0o640 + n % 8, modified: Moment { seconds: i64::from(n) - 5, nanos: n % 1000 } }
+    let modified = Moment { seconds: i64::from(n) - 5, nanos: n % 1000 };
+    Attributes { mode: 0o640 + n % 8, modified, owner: None, xattrs: vec![] }
 }
 
 fn entry(path: &str, content: Content) -> Entry {
     let path = EntryPath::new(path).unwrap();
-    Entry { path, attributes: attributes(1), content, unknown: vec![] }
+    Entry { path, attributes: attributes(1), names: 1, content, unknown: vec![] }
 }
 
 fn directory(path: &str) -> Entry {
@@ -36,7 +40,32 @@ fn file(path: &str, pieces: &[(u64, u32, u64)]) -> Entry {
         .collect();
     let size = pieces.iter().map(|piece| piece.length).sum();
     let hash = Digest::from_bytes(*blake3::hash(path.as_bytes()).as_bytes());
-    entry(path, Content::File(File { size, pieces, hash, last_read: Moment { seconds: 9, nanos: 999_999_999 } }))
+    let last_read = Moment { seconds: 9, nanos: 999_999_999 };
+    entry(path, Content::File(File { size, pieces, hash, last_read, holes: vec![] }))
+}
+
+/// A file of these holes and one stored byte between each two of them.
+fn sparse(path: &str, holes: &[(u64, u64)]) -> Entry {
+    let holes: Vec<_> = holes.iter().map(|(offset, bytes)| Hole { offset: *offset, bytes: *bytes }).collect();
+    let size = holes.last().map_or(0, |hole| hole.offset + hole.bytes);
+    let stored = size - holes.iter().map(|hole| hole.bytes).sum::<u64>();
+    let mut entry = if stored == 0 { file(path, &[]) } else { file(path, &[(0, 0, stored)]) };
+    if let Content::File(file) = &mut entry.content {
+        (file.size, file.holes) = (size, holes);
+    }
+    entry
+}
+
+fn xattrs(list: &[(&str, &[u8])]) -> Vec<Xattr> {
+    list.iter().map(|(name, value)| Xattr { name: name.as_bytes().to_vec(), value: value.to_vec() }).collect()
+}
+
+fn device(access: Access, major: u32, minor: u32) -> Content {
+    Content::Device(Device { access, major, minor })
+}
+
+fn hard_link(path: &str, back: u64) -> Entry {
+    entry(path, Content::HardLink { back })
 }
 
 fn link(path: &str, target: &str) -> Entry {
@@ -84,7 +113,8 @@ fn again(items: &[Item]) -> Vec<Vec<u8>> {
         match item {
             Item::Entry(entry) => chunks.extend(encoder.push(entry).unwrap()),
             Item::Runs(runs) => all_runs.extend(runs),
-            Item::Header(_) | Item::End(_) => {}
+            Item::End(end) => encoder.name_owners(end.names.clone()),
+            Item::Header(_) => {}
         }
     }
     chunks.extend(encoder.finish(&all_runs).unwrap());
@@ -116,6 +146,8 @@ fn fields(list: &[(u8, &[u8])]) -> Vec<u8> {
 }
 
 const HEADER: &[(u8, &[u8])] = &[(1, &[0])];
+/// An end of one empty file.
+const ONE: &[(u8, &[u8])] = &[(1, &[1]), (2, &[0]), (3, &[0]), (4, &[0])];
 const END: &[(u8, &[u8])] = &[(1, &[0]), (2, &[0]), (3, &[0]), (4, &[0])];
 
 #[test]
@@ -143,7 +175,8 @@ fn a_manifest_comes_back_as_it_was_written() {
             }
             assert_eq!(items[8], Item::Runs(runs(1000)));
             let bytes = 100 + (1 << 40) + 1 + 9 + 9;
-            assert_eq!(items[9], Item::End(End { entries: 7, bytes, runs: 4, chunks: 1000, unknown: vec![] }));
+            let end = End { entries: 7, bytes, runs: 4, chunks: 1000, ..End::default() };
+            assert_eq!(items[9], Item::End(end));
             assert_eq!(items.len(), 10);
         }
         assert_eq!(again(&decode(&bytes).unwrap()).concat(), bytes);
@@ -163,10 +196,10 @@ fn what_a_reader_does_not_know_is_kept_and_written_back() {
     let mut known_kind = file("a", &[(1, 2, 3)]);
     known_kind.unknown = unknown(&[0, 10, 127]);
     let mut must_know = file("b", &[]);
-    must_know.unknown = unknown(&[128]);
+    must_know.unknown = unknown(&[129]);
     let pieces = vec![Piece { first: 5, offset: 0, length: 1 }];
     let mut other_kind = entry("c", Content::Other { kind: 77, pieces });
-    other_kind.unknown = unknown(&[5, 7, 8, 9, 200]);
+    other_kind.unknown = unknown(&[5, 7, 8, 9, 18, 19, 20, 128, 200]);
     let after = file("d", &[(6, 0, 1)]);
     assert!(known_kind.is_understood() && after.is_understood());
     assert!(!must_know.is_understood() && !other_kind.is_understood());
@@ -182,6 +215,213 @@ fn what_a_reader_does_not_know_is_kept_and_written_back() {
     // A header with a field that must be known is another format.
     let critical = fields(&[(1, &[0]), (128, &[])]);
     assert_eq!(refusal(decode(&forged(&[(1, critical)]))), "the header has a field that must be known");
+}
+
+#[test]
+fn owners_attributes_names_holes_and_special_files_come_back() {
+    let owner = |user, group| Some(Owner { user, group });
+    let mut whole = attributes(2);
+    whole.owner = owner(0, u32::MAX - 1);
+    whole.xattrs =
+        xattrs(&[("security.capability", &[1, 0, 0]), ("system.posix_acl_access", &[0; 44]), ("user.", b"")]);
+    let with = |mut entry: Entry, names: u32| {
+        entry.attributes = whole.clone();
+        entry.names = names;
+        entry
+    };
+    let entries = [
+        with(directory("d"), 1),
+        with(entry("d/block", device(Access::Block, 8, 1)), 1),
+        with(entry("d/char", device(Access::Character, u32::MAX, u32::MAX)), 2),
+        with(entry("d/fifo", Content::Fifo), 65_000),
+        with(link("d/link", "x"), 2),
+        hard_link("d/link again", 1),
+        hard_link("d/the fifo again", 2),
+        with(sparse("holes", &[(0, 4096), (8192, 1 << 40)]), 3),
+        hard_link("holes, once more", 1),
+        hard_link("holes, twice more", 1),
+        hard_link("the device again", 4),
+        sparse("to its end", &[(0, 1)]),
+    ];
+    let header = Header { root: Some(whole), ..header(Chunking::Default) };
+    let mut encoder = Encoder::new(&header).unwrap();
+    entries.iter().for_each(|entry| assert_eq!(encoder.push(entry).unwrap(), None));
+    let names = OwnerNames {
+        users: BTreeMap::from([(0, b"root".to_vec())]),
+        groups: BTreeMap::from([(7, vec![0xff; 255]), (u32::MAX, b"nogroup".to_vec())]),
+    };
+    encoder.name_owners(names.clone());
+    let bytes = encoder.finish(&runs(1)).unwrap().concat();
+    let items = decode(&bytes).unwrap();
+    assert_eq!(items[0], Item::Header(header));
+    for (item, entry) in items[1..].iter().zip(&entries) {
+        assert_eq!(*item, Item::Entry(entry.clone()));
+        assert!(entry.is_understood());
+    }
+    let end = End { entries: 12, bytes: 4096, runs: 1, chunks: 1, names, unknown: vec![] };
+    assert_eq!(items.last(), Some(&Item::End(end)));
+    assert_eq!(again(&items).concat(), bytes);
+}
+
+#[test]
+fn n115_hard_links_name_an_entry_before_them_that_has_several_names_and_nothing_else() {
+    let several = |mut entry: Entry| {
+        entry.names = 2;
+        entry
+    };
+    let nothing = "a hard link names no entry before it";
+    let only = "only what is neither a directory nor a hard link has several names";
+    let foreign = "a hard link has no attributes of its own";
+    let mut with_xattrs = hard_link("b", 1);
+    with_xattrs.attributes.xattrs = xattrs(&[("user.a", b"")]);
+    for (entries, why) in [
+        (vec![hard_link("a", 1)], nothing),
+        (vec![hard_link("a", 0)], nothing),
+        (vec![file("a", &[]), hard_link("b", 1)], nothing),
+        (vec![hard_link("a", 1), several(file("b", &[]))], nothing),
+        (vec![several(file("a", &[])), hard_link("b", 2)], nothing),
+        (vec![several(file("a", &[])), hard_link("b", u64::MAX)], nothing),
+        (vec![several(directory("a"))], only),
+        (vec![several(file("a", &[])), several(hard_link("b", 1))], only),
+        (vec![several(file("a", &[])), with_xattrs], foreign),
+    ] {
+        assert_eq!(refusal(encode(&header(Chunking::Default), &entries, &[])), why, "{entries:?}");
+        // The same from a writer that checks nothing: a body has its fields in order, whatever they are.
+        let mut records = vec![(1, fields(HEADER))];
+        records.extend(entries.iter().map(|entry| (2, unchecked(entry))));
+        assert_eq!(refusal(decode(&forged(&records))), why, "{entries:?}");
+    }
+}
+
+/// The body of an entry without pieces, also of one that no writer of ours writes.
+fn unchecked(entry: &Entry) -> Vec<u8> {
+    let number = |number: u64| {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, number);
+        bytes
+    };
+    let time: &[u8] = &[0, 0];
+    let (names, mut list) = (number(entry.names.into()), vec![(1, entry.path.as_bytes())]);
+    let attributes: Vec<u8> = entry
+        .attributes
+        .xattrs
+        .iter()
+        .flat_map(|xattr| {
+            [&[xattr.name.len() as u8], &xattr.name[..], &[xattr.value.len() as u8], &xattr.value].concat()
+        })
+        .collect();
+    let (kind, back) = match &entry.content {
+        Content::File(_) => (&[1], None),
+        Content::Directory => (&[2], None),
+        Content::HardLink { back } => (&[4], Some(number(*back))),
+        _ => panic!("not used here"),
+    };
+    list.extend([(2, &kind[..]), (3, &[0]), (4, time)]);
+    if kind == &[1] {
+        list.extend([(5, &[0][..]), (8, &[7; 32]), (9, time)]);
+    }
+    if !attributes.is_empty() {
+        list.push((17, &attributes));
+    }
+    if entry.names != 1 {
+        list.push((19, &names));
+    }
+    if let Some(back) = &back {
+        list.push((20, back));
+    }
+    fields(&list)
+}
+
+#[test]
+fn n115_attributes_devices_holes_and_names_beyond_their_bounds_are_refused() {
+    let base: &[(u8, &[u8])] = &[(1, b"a"), (2, &[1]), (3, &[0]), (4, &[0, 0]), (5, &[0]), (8, &[7; 32]), (9, &[0, 0])];
+    let with =
+        |more: &[(u8, &[u8])]| refusal(decode(&forged(&[(1, fields(HEADER)), (2, fields(&[base, more].concat()))])));
+    let kind = |kind: u8, more: &[(u8, &[u8])]| {
+        let kind = [kind];
+        let list = [&[(1, &b"a"[..]), (2, &kind), (3, &[0]), (4, &[0, 0])], more].concat();
+        refusal(decode(&forged(&[(1, fields(HEADER)), (2, fields(&list))])))
+    };
+    let of_another = "the fields are not those of the kind";
+    assert_eq!(with(&[(16, &[0])]), "a number is cut off");
+    assert_eq!(with(&[(16, &[0, 0x80, 0x80, 0x80, 0x80, 0x10])]), "a number has more than 32 bits");
+    assert_eq!(with(&[(16, &[0, 0, 0])]), "bytes are left behind a value");
+    for owner in [&[0, 0xff, 0xff, 0xff, 0xff, 0x0f][..], &[0xff, 0xff, 0xff, 0xff, 0x0f, 0]] {
+        assert_eq!(with(&[(16, owner)]), "not an owner");
+    }
+    assert_eq!(with(&[(17, &[])]), "no attributes are no field");
+    assert_eq!(with(&[(17, &[1, b'a'])]), "a number is cut off");
+    assert_eq!(with(&[(17, &[1, b'a', 2, 0])]), "a field is cut off");
+    assert_eq!(with(&[(17, &[0, 0])]), "not an attribute's name");
+    assert_eq!(with(&[(17, &[1, 0, 0])]), "not an attribute's name");
+    let long = [&[0x80, 2][..], &[b'a'; 256], &[0]].concat();
+    assert_eq!(with(&[(17, &long)]), "not an attribute's name");
+    let order = "attributes are not in ascending order, or one is there twice";
+    assert_eq!(with(&[(17, &[1, b'a', 0, 1, b'a', 0])]), order);
+    assert_eq!(with(&[(17, &[1, b'b', 0, 1, b'a', 0])]), order);
+    let large = [&[1, b'a', 0x81, 0x80, 4][..], &[0; (64 << 10) + 1]].concat();
+    assert_eq!(with(&[(17, &large)]), "an attribute's value has at most 64 KiB");
+    let many: Vec<u8> = (0..9).flat_map(|n| [&[1, b'a' + n, 0x80, 0x80, 4][..], &[0; 64 << 10]].concat()).collect();
+    assert_eq!(with(&[(17, &many)]), "an entry's attributes have at most 512 KiB");
+    assert_eq!(with(&[(18, &[1, 1])]), of_another);
+    assert_eq!(with(&[(20, &[1])]), of_another);
+    for names in [&[0][..], &[1], &[0x80, 0x80, 0x80, 0x80, 0x10]] {
+        assert_eq!(with(&[(19, names)]), "several names are 2 to 2³² - 1");
+    }
+    assert_eq!(with(&[(128, &[])]), "no holes are no field");
+    assert_eq!(with(&[(128, &[0, 0])]), "a hole is outside its range");
+    assert_eq!(with(&[(128, &[0, 5, 0, 5])]), "a hole is outside its range");
+    // A hole behind more than what is stored.
+    assert_eq!(with(&[(128, &[1, 5])]), "a hole is outside its range");
+    assert_eq!(kind(2, &[(128, &[0, 5])]), of_another);
+    assert_eq!(kind(5, &[(7, b"x")]), of_another);
+    assert_eq!(kind(6, &[]), of_another);
+    assert_eq!(kind(7, &[(18, &[0x80, 0x80, 0x80, 0x80, 0x10, 0])]), "a number has more than 32 bits");
+    assert_eq!(kind(6, &[(18, &[1])]), "a number is cut off");
+    assert_eq!(kind(4, &[]), of_another);
+    assert_eq!(kind(4, &[(6, &[0, 0, 1]), (20, &[1])]), of_another);
+
+    // 2⁶³ bytes of holes are refused; one less takes nothing.
+    let sized = |bytes: u64| {
+        let mut value = vec![0];
+        put_varint(&mut value, bytes);
+        decode(&forged(&[(1, fields(HEADER)), (2, fields(&[base, &[(128, &value)]].concat())), (4, fields(ONE))]))
+    };
+    assert_eq!(refusal(sized(1 << 63)), "a hole is outside its range");
+    assert_eq!(sized((1 << 63) - 1).unwrap().len(), 3);
+
+    let root = |list: &[(u8, &[u8])]| refusal(decode(&forged(&[(1, fields(list))])));
+    assert_eq!(root(&[(1, &[0]), (16, &[0, 0])]), "a field is missing");
+    assert_eq!(root(&[(1, &[0]), (17, &[1, b'a', 0])]), "a field is missing");
+    assert_eq!(root(&[(1, &[0]), (2, &[0]), (3, &[0, 0]), (17, &[0, 0])]), "not an attribute's name");
+
+    let end = |tag: u8, value: &[u8]| {
+        refusal(decode(&forged(&[(1, fields(HEADER)), (4, fields(&[END, &[(tag, value)]].concat()))])))
+    };
+    for tag in [5, 6] {
+        assert_eq!(end(tag, &[]), "no names are no field");
+        assert_eq!(end(tag, &[0, 0]), "not a user's or group's name");
+        assert_eq!(end(tag, &[0, 1, 0]), "not a user's or group's name");
+        assert_eq!(end(tag, &[3, 1, b'a', 3, 1, b'b']), "names are not in ascending order of ids");
+        let many: Vec<u8> = (128..128 + 1025).flat_map(|n: u32| [n as u8 | 0x80, (n >> 7) as u8, 1, b'a']).collect();
+        assert_eq!(end(tag, &many), "a snapshot names at most 1024 users or groups");
+    }
+}
+
+#[test]
+fn n115_more_pieces_holes_or_attributes_than_a_reader_takes_are_refused() {
+    let mut heavy = file("b", &[(0, 0, 1)]);
+    heavy.attributes.xattrs = xattrs(&[("user.a", &[0; 1000])]);
+    let entries = [file("a", &[(0, 0, 1), (0, 0, 1)]), heavy, sparse("c", &[(0, 1), (2, 1)])];
+    let bytes = encode(&header(Chunking::Default), &entries, &runs(1)).unwrap().concat();
+    let written = xattr::written_bytes(&entries[1].attributes.xattrs) as u64;
+    let exact = Limits { pieces: 6, xattr_bytes: written, ..Limits::default() };
+    assert_eq!(decode_with(exact, &bytes, 1 << 20).unwrap().len(), 6);
+    let refused = decode_with(Limits { pieces: 5, ..exact }, &bytes, 1 << 20);
+    assert_eq!(refused, Err(ManifestError::Limit { record: 3, what: "pieces and holes", most: 5 }));
+    let refused = decode_with(Limits { xattr_bytes: written - 1, ..exact }, &bytes, 1 << 20);
+    let what = "bytes in extended attributes";
+    assert_eq!(refused, Err(ManifestError::Limit { record: 2, what, most: written - 1 }));
 }
 
 #[test]
@@ -278,7 +518,9 @@ fn n115_paths_outside_sizes_that_cannot_be_and_odd_fields_are_refused() {
     }
     assert_eq!(with(2, &[]), "a value of one byte has another length");
     assert_eq!(with(2, &[2]), "the fields are not those of the kind");
-    assert_eq!(with(2, &[3]), "the fields are not those of the kind");
+    for kind in 3..=7 {
+        assert_eq!(with(2, &[kind]), "the fields are not those of the kind");
+    }
     assert_eq!(with(3, &[0x80, 0x20]), "a mode has 12 bits");
     assert_eq!(with(3, &[0xff, 0xff, 0xff, 0xff, 0xff, 0x1f]), "a mode has 12 bits");
     assert_eq!(with(4, &[0]), "a number is cut off");
@@ -302,7 +544,7 @@ fn n115_paths_outside_sizes_that_cannot_be_and_odd_fields_are_refused() {
     // 2⁶³ bytes in one sparse-looking file, in two, and sums that wrap.
     let varint = |number: u64| {
         let mut bytes = Vec::new();
-        crate::manifest::field::put_varint(&mut bytes, number);
+        put_varint(&mut bytes, number);
         bytes
     };
     let sized = |lengths: &[u64], size: u64| {
@@ -318,7 +560,7 @@ fn n115_paths_outside_sizes_that_cannot_be_and_odd_fields_are_refused() {
             .collect();
         fields(&list)
     };
-    assert_eq!(refused(sized(&[1 << 63], 1 << 63)), "the size is not the sum of the pieces");
+    assert_eq!(refused(sized(&[1 << 63], 1 << 63)), "a file has 2⁶³ bytes or more");
     assert_eq!(refused(sized(&[1 << 63, 1 << 63], 0)), "the size is not the sum of the pieces");
     let huge = forged(&[(1, fields(HEADER)), (2, sized(&[(1 << 63) - 1], (1 << 63) - 1))]);
     assert_eq!(decode(&huge), Err(ManifestError::Limit { record: 1, what: "bytes in files", most: 1 << 48 }));
@@ -468,41 +710,87 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_holes()(list in proptest::collection::vec((1u64..1 << 30, 1u64..1 << 30), 0..4)) -> Vec<Hole> {
+        let mut end = 0;
+        let hole = |(gap, bytes)| {
+            let hole = Hole { offset: end + gap, bytes };
+            end = hole.offset + bytes;
+            hole
+        };
+        list.into_iter().map(hole).collect()
+    }
+}
+
+prop_compose! {
+    /// A leaf, how many names it has, and whether it rather is another name of the last one with several.
     fn any_leaf()(
-        which in 0u8..4, pieces in any_pieces(), hash in any::<[u8; 32]>(), last_read in any_moment(),
-        target in proptest::collection::vec(1u8.., 1..40), kind in 4u8..,
-    ) -> Content {
-        match which {
-            0 | 1 => {
-                let size = pieces.iter().map(|piece| piece.length).sum();
-                Content::File(File { size, pieces, hash: Digest::from_bytes(hash), last_read })
+        which in 0u8..8, pieces in any_pieces(), holes in any_holes(), hash in any::<[u8; 32]>(), last_read in any_moment(),
+        target in proptest::collection::vec(1u8.., 1..40), kind in 8u8.., numbers in any::<(u32, u32)>(), names in 1u32..3,
+    ) -> (Content, u32, bool) {
+        let content = match which {
+            0..=2 => {
+                let stored: u64 = pieces.iter().map(|piece| piece.length).sum();
+                let fits = holes.last().is_none_or(|hole| hole.offset <= stored);
+                let holes = if fits { holes } else { vec![] };
+                let size = stored + holes.iter().map(|hole| hole.bytes).sum::<u64>();
+                Content::File(File { size, pieces, hash: Digest::from_bytes(hash), last_read, holes })
             }
-            2 => Content::Symlink { target },
+            3 => Content::Symlink { target },
+            4 => Content::Fifo,
+            5 => device(Access::Character, numbers.0, numbers.1),
+            6 => device(Access::Block, numbers.0, numbers.1),
             _ => Content::Other { kind, pieces },
-        }
+        };
+        let names = if which < 7 { names } else { 1 };
+        (content, names, numbers.0 % 4 == 0)
+    }
+}
+
+prop_compose! {
+    fn any_attributes()(
+        mode in 0u32..=0o7777, modified in any_moment(), owner in proptest::option::of((0..u32::MAX, 0..u32::MAX)),
+        xattrs in proptest::collection::btree_map(
+            proptest::collection::vec(1u8.., 1..9), proptest::collection::vec(any::<u8>(), 0..200), 0..3,
+        ),
+    ) -> Attributes {
+        let owner = owner.map(|(user, group)| Owner { user, group });
+        Attributes { mode, modified, owner, xattrs: xattrs.into_iter().map(|(name, value)| Xattr { name, value }).collect() }
     }
 }
 
 prop_compose! {
     fn any_entries()(
         leaves in proptest::collection::vec((
-            proptest::collection::vec(any_component(), 1..5), any_leaf(), 0u32..=0o7777, any_moment(),
-            proptest::collection::btree_map(10u8.., proptest::collection::vec(any::<u8>(), 0..9), 0..2),
+            proptest::collection::vec(any_component(), 1..5), any_leaf(), any_attributes(),
+            proptest::collection::btree_map(
+                prop_oneof![10u8..16, 21u8..128, 129u8..], proptest::collection::vec(any::<u8>(), 0..9), 0..2,
+            ),
         ), 0..40),
     ) -> Vec<Entry> {
         let mut entries = BTreeMap::new();
-        for (components, content, mode, modified, unknown) in leaves {
-            let attributes = Attributes { mode, modified };
+        for (components, (content, names, is_link), attributes, unknown) in leaves {
             for depth in 1..components.len() {
                 let path = EntryPath::new(components[..depth].join(&b'/')).unwrap();
-                let directory = Entry { path: path.clone(), attributes, content: Content::Directory, unknown: vec![] };
-                entries.insert(path, directory);
+                let (attributes, content) = (attributes.clone(), Content::Directory);
+                let directory = Entry { path: path.clone(), attributes, names: 1, content, unknown: vec![] };
+                entries.insert(path, (directory, false));
             }
             let path = EntryPath::new(components.join(&b'/')).unwrap();
             let unknown = unknown.into_iter().map(|(tag, value)| Field { tag, value }).collect();
-            entries.entry(path.clone()).or_insert(Entry { path, attributes, content, unknown });
+            let entry = Entry { path: path.clone(), attributes, names, content, unknown };
+            entries.entry(path).or_insert((entry, is_link));
         }
-        entries.into_values().collect()
+        let mut shared = 0;
+        let settle = |(mut entry, is_link): (Entry, bool)| {
+            if is_link && shared != 0 {
+                entry.content = Content::HardLink { back: u64::from(entry.attributes.mode) % shared + 1 };
+                entry.attributes.xattrs.clear();
+                entry.names = 1;
+            }
+            shared += u64::from(1 < entry.names);
+            entry
+        };
+        entries.into_values().map(settle).collect()
     }
 }
 
@@ -532,7 +820,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_refused_or_canonical(
-        records in proptest::collection::vec((1u8..5, proptest::collection::vec(prop_oneof![3 => 0u8..12, 1 => any::<u8>()], 0..60)), 0..6),
+        records in proptest::collection::vec((1u8..5, proptest::collection::vec(prop_oneof![3 => 0u8..22, 1 => any::<u8>()], 0..60)), 0..6),
     ) {
         canonical_or_refused(&forged(&records));
         canonical_or_refused(&[&forged(&[(1, fields(HEADER))])[..], &forged(&records)[5..]].concat());
