@@ -17,7 +17,9 @@
 mod cut;
 mod distrust;
 mod draft;
+mod links;
 pub(crate) mod memory;
+mod owners;
 mod pack;
 pub(crate) mod proof;
 pub(crate) mod read;
@@ -27,11 +29,14 @@ mod scribe;
 pub(crate) mod sealer;
 mod small;
 mod spread;
+mod stat;
+mod stored;
 mod stream;
 mod tally;
 mod upload;
 pub(crate) mod walk;
 mod which;
+mod xattrs;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +53,7 @@ use self::distrust::Distrust;
 use self::draft::Draft;
 use self::proof::{Proof, Wanted};
 use self::reading::Reading;
+use self::scribe::Counted;
 use self::spread::{Committed, Spread};
 use self::tally::Tally;
 use crate::client::Client;
@@ -71,11 +77,15 @@ pub struct Backup {
     pub files: u64,
     /// Directories, without the one that was backed up itself.
     pub dirs: u64,
-    /// Symbolic links.
+    /// Symbolic links, and names of files besides their first.
     pub links: u64,
+    /// FIFOs and devices.
+    pub special: u64,
     /// What was there and is not in it.
     pub skipped: u64,
-    /// Bytes of all files.
+    /// What changed while it was read, or vanished before: in the snapshot as it was read, or not at all.
+    pub changed: u64,
+    /// Bytes of all files, without their holes.
     pub bytes_read: u64,
     /// Sealed bytes that were sent.
     pub bytes_sent: u64,
@@ -192,7 +202,7 @@ async fn finish(draft: &Draft, committed: Committed, tally: &Tally, began: Insta
         }
         Err(error) => return Err(error),
     };
-    let Summary { files, dirs, links, bytes, skipped } = committed.summary;
+    let Counted { summary: Summary { files, dirs, links, bytes, skipped }, special, changed } = committed.counted;
     Ok(Backup {
         snapshot: draft.snapshot,
         vault: draft.request.vault.clone(),
@@ -200,7 +210,9 @@ async fn finish(draft: &Draft, committed: Committed, tally: &Tally, began: Insta
         files,
         dirs,
         links,
+        special,
         skipped,
+        changed,
         bytes_read: bytes,
         bytes_sent: tally.bytes_sent(),
         chunks_new: tally.chunks_new(),

@@ -9,7 +9,7 @@
 //!                      │                                │
 //!      audit (what is believed of the tenant's log) · receipts
 //!                      │
-//!      profile · keyring · state · topology · connect ──┘        error · progress · aead · random
+//!      profile · keyring · state · topology · connect ──┘        error · progress · aead · random · handle
 //! ```
 //!
 //! What is kept, by whom it can be opened and what a cluster cannot do is decided here and in `strongroom-format`, not
@@ -52,6 +52,7 @@ mod connect;
 pub mod enrol;
 pub mod error;
 pub mod governance;
+mod handle;
 pub mod identities;
 pub mod keyring;
 pub mod operator;

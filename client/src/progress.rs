@@ -26,6 +26,13 @@ pub enum Event {
         /// Why, for people.
         why: String,
     },
+    /// An entry changed or vanished while it was backed up: the snapshot holds what was read of it, or nothing.
+    Changed {
+        /// Its path in the snapshot, any bytes.
+        path: Vec<u8>,
+        /// How, for people.
+        why: String,
+    },
     /// A sealed chunk was handed to the network.
     Sent {
         /// Its bytes.

@@ -1,22 +1,26 @@
 //! Restore, verify, list: a snapshot back from the shards, believed only as far as it is proved.
 //!
 //! ```text
-//!   gate ─▶ restore session ─▶ manifest (home) ─▶ selection ─▶ layout ─▶ leaves ─▶ runs from all members at once
-//!   DIR ◀─ renames ◀─ syncfs ◀─ links, attributes ◀─ staging directory ◀─ files ◀─ open, verify ◀──┘
+//!   gate ─▶ restore session ─▶ manifest (home) ─▶ selection, plan ─▶ layout ─▶ leaves ─▶ runs from all members at once
+//!   DIR ◀─ renames ◀─ syncfs ◀─ others, attributes ◀─ staging directory ◀─ files ◀─ open, verify ◀──┘
 //! ```
 //!
 //! Promises: nothing is shown before it is verified, and nothing that was not named; a file whose bytes are damaged
 //! everywhere is left out and listed, the rest is restored (N146); wrong scope, signature or provenance halts
-//! everything (N44, N120); runs lie where they must, or nothing is restored (N46). Memory: a few hundred bytes a file,
+//! everything (N44, N120); runs lie where they must, or nothing is restored (N46); what gives power on the machine is
+//! given only when asked, and what cannot be given is said (N115). Memory: a few hundred bytes a file,
 //! and the chunks on their way. Not here: the node's half of the gate.
 
 mod fetch;
 mod gate;
+mod give;
 mod index;
 pub(crate) mod layout;
 pub(crate) mod open;
+pub(crate) mod others;
 pub(crate) mod path;
-mod selection;
+pub(crate) mod plan;
+pub(crate) mod selection;
 pub(crate) mod staging;
 mod whole;
 pub(crate) mod write;
@@ -29,14 +33,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use strongroom_format::command::{BlobRef, Body};
 use strongroom_format::id::{GroupId, SnapshotId};
+use strongroom_format::manifest::ManifestError;
 use strongroom_format::manifest::decode::{Decoder, Item, Limits};
-use strongroom_format::manifest::entry::{Attributes, Content, Entry, Moment, Run};
-use strongroom_format::manifest::{ManifestError, path::EntryPath};
+use strongroom_format::manifest::entry::{Access, Content, Device, Entry, Moment, Owner, Run};
 use strongroom_format::outcome::Done;
 use strongroom_format::placement::group_of_run;
 use strongroom_format::seal::Kind;
 use strongroom_proto::v1 as pb;
 
+pub use self::give::{Lacking, NotGiven, Special};
 pub use self::staging::Occupied;
 pub use self::write::DamagedFile;
 
@@ -45,9 +50,10 @@ use self::gate::Gate;
 use self::index::{LeafAt, RunNode};
 use self::layout::{Layout, RunIndex};
 use self::path::TreePath;
+use self::plan::Plan;
 use self::selection::Selection;
-use self::staging::{DirectoryAttributes, Marker, Staging};
-use self::write::{PlannedFile, Writer};
+use self::staging::{Marker, Staging};
+use self::write::{PlannedFile, Writer, Written};
 use crate::audit;
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -74,6 +80,8 @@ pub struct RestoreRequest {
     pub to: PathBuf,
     /// What to do if it is not empty.
     pub occupied: Occupied,
+    /// What to do with what gives power on the machine.
+    pub special: Special,
     /// Why, for the tenant's audit log.
     pub purpose: String,
     /// Who hears how it goes.
@@ -88,6 +96,7 @@ impl RestoreRequest {
             paths: Vec::new(),
             to,
             occupied: Occupied::default(),
+            special: Special::default(),
             purpose: "restore".into(),
             progress: Progress::silent(),
         }
@@ -101,7 +110,7 @@ pub struct Restored {
     pub snapshot: SnapshotId,
     /// Files that are whole.
     pub files: u64,
-    /// Their bytes.
+    /// Their bytes, without holes.
     pub bytes: u64,
     /// How long it took.
     pub duration: Duration,
@@ -111,8 +120,11 @@ pub struct Restored {
     pub blobs_rebuilt: u64,
     /// Files that are not in the result because their bytes are damaged everywhere.
     pub damaged: Vec<DamagedFile>,
-    /// Entries that this version does not understand, left out by name.
+    /// Entries that are not in the result for another reason, each with its own: this version does not understand them,
+    /// nobody asked for them, the target or the caller's rights do not allow them.
     pub left_out: Vec<DamagedFile>,
+    /// What entries that are in the result lack, by reason.
+    pub not_given: Vec<NotGiven>,
 }
 
 impl Restored {
@@ -131,10 +143,18 @@ pub struct ListedEntry {
     pub kind: EntryKind,
     /// The 12 permission bits.
     pub mode: u32,
-    /// A file's bytes, else 0.
+    /// A file's bytes, holes counted, under each of its names; else 0.
     pub bytes: u64,
     /// When it was last changed.
     pub modified: Moment,
+    /// Whose it is, if that is known.
+    pub owner: Option<Owner>,
+    /// How many names it had where it was backed up, in the snapshot or not.
+    pub names: u32,
+    /// Where a symbolic link points; of a hard link, the path under which the snapshot holds the file.
+    pub target: Option<Vec<u8>>,
+    /// A device's numbers.
+    pub device: Option<Device>,
 }
 
 /// What an entry is.
@@ -146,6 +166,14 @@ pub enum EntryKind {
     Directory,
     /// A symbolic link.
     Symlink,
+    /// One more name of an entry before it.
+    HardLink,
+    /// A named pipe.
+    Fifo,
+    /// A character device.
+    CharacterDevice,
+    /// A block device.
+    BlockDevice,
     /// Something that this version does not know.
     Other,
 }
@@ -165,9 +193,11 @@ impl Client {
         let visit = Visit::begin(self, request.snapshot, &request.purpose).await?;
         let marker =
             Marker { tenant: visit.gate.envelope.tenant, vault: visit.gate.envelope.vault, snapshot: request.snapshot };
-        let (to, occupied) = (request.to.clone(), request.occupied);
-        let staging = Arc::new(blocking(move || Staging::claim(&to, occupied, marker)).await?);
-        let done = restore_into(&visit, &selection, Some(Arc::clone(&staging)), request.progress, began).await;
+        let (to, occupied, special) = (request.to.clone(), request.occupied, request.special);
+        let claimed = blocking(move || Staging::claim(&to, occupied, marker)).await?;
+        let staging = Arc::new(claimed.giving(special));
+        let (plan, into) = (Plan::new(special), Some(Arc::clone(&staging)));
+        let done = restore_into(&visit, &selection, plan, into, request.progress, began).await;
         if done.is_err() {
             let staging = Arc::clone(&staging);
             blocking(move || staging.discard()).await?;
@@ -184,7 +214,7 @@ impl Client {
         let began = Instant::now();
         let selection = Selection::new(paths)?;
         let visit = Visit::begin(self, snapshot, "verify").await?;
-        let done = restore_into(&visit, &selection, None, progress, began).await;
+        let done = restore_into(&visit, &selection, Plan::new(Special::Given), None, progress, began).await;
         visit.end().await;
         done
     }
@@ -198,11 +228,16 @@ impl Client {
             .map_err(|fault| Error::refused("INVALID_ARGUMENT", "SELECTION", fault, "name a path in the snapshot"))?;
         let visit = Visit::begin(self, snapshot, "list").await?;
         let mut entries = Vec::new();
+        let mut shared = Vec::new();
         let mut keep = |item| {
-            if let Item::Entry(entry) = item
-                && entry.path.is_within(below.as_bytes())
-            {
-                entries.push(listed(&entry));
+            if let Item::Entry(entry) = item {
+                let listed = listed(&entry, &shared);
+                if 1 < entry.names {
+                    shared.push(listed.clone());
+                }
+                if entry.path.is_within(below.as_bytes()) {
+                    entries.push(listed);
+                }
             }
             Ok(())
         };
@@ -287,73 +322,15 @@ impl Visit {
     }
 }
 
-/// What the manifest asks to be made.
-#[derive(Default)]
-struct Plan {
-    directories: Vec<DirectoryAttributes>,
-    files: Vec<PlannedFile>,
-    links: Vec<(TreePath, Vec<u8>, Moment)>,
-    left_out: Vec<DamagedFile>,
-    bytes: u64,
-    runs: Vec<Run>,
-}
-
-impl Plan {
-    fn take(&mut self, item: Item, selection: &Selection) {
-        match item {
-            Item::Header(header) => {
-                if let (Some(attributes), true) = (header.root, selection.is_everything()) {
-                    self.directories.push(DirectoryAttributes { path: TreePath::top(), attributes: plain(attributes) });
-                }
-            }
-            Item::Entry(entry) => self.take_entry(entry, selection),
-            Item::Runs(runs) => self.runs.extend(runs),
-            Item::End(_) => {}
-        }
-    }
-
-    fn take_entry(&mut self, entry: Entry, selection: &Selection) {
-        let is_directory = matches!(entry.content, Content::Directory);
-        let Some(path) = selection.place(&entry.path, is_directory) else { return };
-        if !entry.is_understood() {
-            let why = "this version does not understand it".to_owned();
-            self.left_out.push(DamagedFile { path: entry.path.as_bytes().to_vec(), why });
-            return;
-        }
-        let attributes = plain(entry.attributes);
-        match entry.content {
-            Content::Directory => self.directories.push(DirectoryAttributes { path, attributes }),
-            Content::Symlink { target } => self.links.push((path, target, attributes.modified)),
-            Content::File(file) => {
-                self.bytes = self.bytes.saturating_add(file.size);
-                self.files.push(PlannedFile {
-                    path,
-                    name: entry.path.as_bytes().to_vec(),
-                    attributes,
-                    size: file.size,
-                    hash: file.hash,
-                    pieces: file.pieces,
-                });
-            }
-            Content::Other { .. } => {}
-        }
-    }
-}
-
-/// Set-uid and set-gid are given only when asked, which nobody can yet.
-fn plain(attributes: Attributes) -> Attributes {
-    Attributes { mode: attributes.mode & 0o1777, ..attributes }
-}
-
 async fn restore_into(
     visit: &Visit,
     selection: &Selection,
+    mut plan: Plan,
     staging: Option<Arc<Staging>>,
     progress: Progress,
     began: Instant,
 ) -> Result<Restored> {
     let gate = &visit.gate;
-    let mut plan = Plan::default();
     let mut stats = read_manifest(gate, &mut |item| {
         plan.take(item, selection);
         Ok(())
@@ -362,7 +339,7 @@ async fn restore_into(
     if let Some(path) = selection.not_found() {
         return Err(not_found(path));
     }
-    let Plan { directories, files, links, left_out, bytes, runs } = plan;
+    let Plan { directories, files, others, names, mut left_out, bytes, runs, .. } = plan;
     progress.tell(Event::Planned { files: files.len() as u64, bytes });
     if let Some(staging) = &staging
         && staging.free_bytes()? < bytes
@@ -397,27 +374,28 @@ async fn restore_into(
     visit.report(&found.bad_blobs).await;
     let IntoFiles { writer, .. } =
         Arc::try_unwrap(sink).map_err(|_| Error::broken("a chunk is still being written"))?;
-    let (whole, bytes, damaged) = writer.finish();
+    let Written { files, bytes, mut damaged, left_out: too_large } = writer.finish();
+    left_out.extend(too_large);
+    let mut not_given = Vec::new();
     if let Some(staging) = staging {
-        blocking(move || {
-            for (path, target, modified) in &links {
-                staging
-                    .make_symlink(path, target, *modified)
-                    .map_err(|errno| Error::file("make the link", path.to_string(), errno))?;
-            }
-            staging.publish(directories)
+        (damaged, left_out, not_given) = blocking(move || {
+            left_out.extend(others::make_others(&staging, &others)?);
+            others::make_names(&staging, &names, &mut damaged, &mut left_out)?;
+            staging.publish(directories)?;
+            Ok((damaged, left_out, staging.not_given()))
         })
         .await?;
     }
     Ok(Restored {
         snapshot: gate.envelope.snapshot,
-        files: whole,
+        files,
         bytes,
         duration: began.elapsed(),
         fragments_bad: stats.fragments_bad,
         blobs_rebuilt: stats.blobs_rebuilt,
         damaged,
         left_out,
+        not_given,
     })
 }
 
@@ -617,16 +595,38 @@ fn not_found(path: &TreePath) -> Error {
     )
 }
 
-fn listed(entry: &Entry) -> ListedEntry {
-    let kind = match entry.content {
-        Content::File(_) => EntryKind::File,
-        Content::Directory => EntryKind::Directory,
-        Content::Symlink { .. } => EntryKind::Symlink,
-        Content::Other { .. } => EntryKind::Other,
+/// `shared`: the entries before it that have several names.
+fn listed(entry: &Entry, shared: &[ListedEntry]) -> ListedEntry {
+    let first = |back: u64| usize::try_from(back).ok().and_then(|back| shared.get(shared.len().checked_sub(back)?));
+    let (kind, first, target, device) = match &entry.content {
+        Content::File(_) => (EntryKind::File, None, None, None),
+        Content::Directory => (EntryKind::Directory, None, None, None),
+        Content::Symlink { target } => (EntryKind::Symlink, None, Some(target.clone()), None),
+        Content::HardLink { back } => {
+            let first = first(*back);
+            (EntryKind::HardLink, first, first.map(|first| first.path.clone()), None)
+        }
+        Content::Fifo => (EntryKind::Fifo, None, None, None),
+        Content::Device(device) => {
+            let kind = match device.access {
+                Access::Character => EntryKind::CharacterDevice,
+                Access::Block => EntryKind::BlockDevice,
+            };
+            (kind, None, None, Some(*device))
+        }
+        Content::Other { .. } => (EntryKind::Other, None, None, None),
     };
-    let bytes_of = |path: &EntryPath| path.as_bytes().to_vec();
-    let Attributes { mode, modified } = entry.attributes;
-    ListedEntry { path: bytes_of(&entry.path), kind, mode, bytes: entry.bytes(), modified }
+    ListedEntry {
+        path: entry.path.as_bytes().to_vec(),
+        kind,
+        mode: entry.attributes.mode,
+        bytes: first.map_or(entry.bytes(), |first| first.bytes),
+        modified: entry.attributes.modified,
+        owner: entry.attributes.owner,
+        names: first.map_or(entry.names, |first| first.names),
+        target,
+        device,
+    }
 }
 
 /// Runs what blocks on the disk where it may.

@@ -1,6 +1,6 @@
 //! Progress on stderr: a moving line where a person watches, a plain line now and then elsewhere, nothing when quiet.
 //!
-//! What is left out of a backup or a restore is named as it happens: for people on stderr, for scripts as objects
+//! What is left out of a backup or a restore, or changed while it was read, is named as it happens: for people on stderr, for scripts as objects
 //! before the result. Not here: what is counted (`strongroom::progress`).
 
 use std::fmt;
@@ -52,7 +52,7 @@ enum How {
     Plain { last: Mutex<Instant> },
 }
 
-/// An entry that is not in the result.
+/// An entry that is not in the result, or not as it is now.
 #[derive(Serialize)]
 struct LeftOut {
     #[serde(rename = "type")]
@@ -120,6 +120,7 @@ impl Shown {
                 self.bytes_planned.store(bytes, Ordering::Relaxed);
             }
             Event::Skipped { path, why } => self.left_out("skipped", path, why),
+            Event::Changed { path, why } => self.left_out("changed", path, why),
             Event::Damaged { path, why } => self.left_out("damaged", path, why),
             // What is durable follows what was sent; new kinds of events are no news for people.
             _ => return,

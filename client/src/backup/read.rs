@@ -7,30 +7,39 @@
 //!   entries come out in the walk's order, each when the chunks that it names have ordinals
 //! ```
 //!
-//! Promises: an entry's pieces are exactly the bytes that its hash was taken of; a file that cannot be read to its end
-//! is skipped whole; at most one extent and a few chunks are in memory here, the rest waits for a permit.
-//! Not here: what happens to chunks (`stream.rs`), where extents and chunks end (`pack.rs`, `cut.rs`).
+//! Promises: an entry's pieces are exactly the bytes that its hash was taken of, and its attributes are those of the file
+//! that was opened; a file that cannot be read to its end is skipped whole; one that changes or vanishes meanwhile is
+//! named and stops nothing; at most one extent and a few chunks are in memory here, the rest waits for a permit.
+//! Not here: what happens to chunks (`stream.rs`), where extents and chunks end (`pack.rs`, `cut.rs`), holes
+//! (`stored.rs`), which names are one file (`links.rs`).
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use rustix::fs::Stat;
 use strongroom_format::chunk::{CHUNK_BYTES_FIXED, Chunking};
 use strongroom_format::id::{ChunkId, Digest};
 use strongroom_format::manifest::entry::{self, Attributes, Content, Entry, Moment, Piece};
+use strongroom_format::manifest::names::OwnerNames;
 use strongroom_format::manifest::path::{EntryPath, PATH_BYTES_MAX};
 use strongroom_format::seal::Kind as BlobKind;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::cut::{Cutting, MAX, Rest};
+use super::links::{Links, Name};
 use super::memory::{BLOCK_BYTES, Block, Memory};
+use super::owners::Owners;
 use super::pack::{Packer, Packing};
 use super::sealer::Sealer;
+use super::stat::{Inode, attributes_of};
+use super::stored::Stored;
 use super::walk::{Found, Kind, Walk, open_file};
+use super::xattrs;
 use crate::progress::{Event, Progress};
 
 /// A large file is read in steps of so many bytes, each hashed while it is near the processor.
@@ -52,6 +61,10 @@ pub(crate) enum Step {
     Entry(Box<Entry>),
     /// Something is not backed up.
     Skipped,
+    /// Something changed or vanished while it was backed up.
+    Changed,
+    /// What the owners of all entries are called. Last.
+    Owners(OwnerNames),
 }
 
 /// Nobody takes steps any more.
@@ -70,6 +83,16 @@ pub(crate) struct Reader {
     /// The present extent of small files; hardened: the stream's bytes that are no chunk yet.
     packed: Vec<u8>,
     waiting: VecDeque<Waiting>,
+    links: Links,
+    owners: Owners,
+}
+
+/// A file that is about to be read.
+struct Opened {
+    path: EntryPath,
+    attributes: Attributes,
+    inode: Inode,
+    content: Stored,
 }
 
 /// An entry that waits for its turn, or for its extent to end.
@@ -98,6 +121,8 @@ impl Reader {
             packer: Packer::default(),
             packed: Vec::new(),
             waiting: VecDeque::new(),
+            links: Links::default(),
+            owners: Owners::default(),
         }
     }
 
@@ -109,108 +134,151 @@ impl Reader {
 
     fn read_all(&mut self, walk: Walk) -> Result<(), Gone> {
         for found in walk {
-            if let Kind::Skipped(why) = found.kind {
-                self.skip(found.path, why)?;
-                continue;
-            }
-            if found.path.is_empty() {
-                self.send(Step::Top(found.attributes))?;
-                continue;
-            }
-            match EntryPath::new(found.path.clone()) {
-                Ok(path) => self.take(path, found)?,
-                Err(why) => self.skip(found.path, why.to_string())?,
+            match found.kind {
+                Kind::Skipped(why) => self.skip(found.path, why)?,
+                Kind::Vanished => self.changed(found.path, "it vanished while it was backed up")?,
+                Kind::Directory if found.path.is_empty() => {
+                    self.meet_owner(&found.attributes);
+                    self.send(Step::Top(found.attributes))?;
+                    if let Some(why) = found.lacks {
+                        self.skip(found.path, why)?;
+                    }
+                }
+                Kind::Directory | Kind::File { .. } | Kind::Symlink(_) | Kind::Fifo | Kind::Device(_) => {
+                    match EntryPath::new(found.path.clone()) {
+                        Ok(path) => self.take(path, found)?,
+                        Err(why) => self.skip(found.path, why.to_string())?,
+                    }
+                }
             }
         }
         match self.chunking {
-            Chunking::Default | Chunking::Fixed => self.end_extent(),
+            Chunking::Default | Chunking::Fixed => self.end_extent()?,
             Chunking::Hardened => {
                 if !self.packed.is_empty() {
                     self.packed.resize(CHUNK_BYTES_FIXED as usize, 0);
                     self.chunk_of_stream()?;
                 }
-                self.send_ready()
+                self.send_ready()?;
             }
         }
+        self.send(Step::Owners(self.owners.names()))
     }
 
     fn take(&mut self, path: EntryPath, found: Found) -> Result<(), Gone> {
-        let attributes = found.attributes;
-        let content = match found.kind {
+        let Found { attributes, inode, kind, lacks, .. } = found;
+        if let Kind::File { bytes, .. } = kind {
+            self.progress.tell(Event::Found { bytes });
+        }
+        let is_directory = matches!(kind, Kind::Directory);
+        if !is_directory && 1 < inode.names {
+            match self.links.meet(&inode) {
+                Name::First => {}
+                Name::Changed => self.changed(found.path, "it changed since another of its names was read")?,
+                Name::Another { back } => {
+                    let attributes = Attributes { xattrs: Vec::new(), ..attributes };
+                    return self.queue(entry(path, attributes, 1, Content::HardLink { back }), None, inode);
+                }
+            }
+        }
+        let names = if is_directory { 1 } else { inode.names };
+        let bytes_of = |path: &EntryPath| path.as_bytes().to_vec();
+        let content = match kind {
             Kind::Directory => Content::Directory,
             Kind::Symlink(target) if !(1..=PATH_BYTES_MAX).contains(&target.len()) => {
-                return self.skip(found.path, "the link's target is too long".into());
+                return self.skip(bytes_of(&path), "the link's target is too long".into());
             }
             Kind::Symlink(target) => Content::Symlink { target },
-            Kind::File { bytes, parent, name } => {
-                self.progress.tell(Event::Found { bytes });
-                let file = match open_file(&parent, &name) {
-                    Ok(file) => file,
-                    Err(why) => return self.skip(found.path, why.to_string()),
+            Kind::Fifo => Content::Fifo,
+            Kind::Device(device) => Content::Device(device),
+            Kind::File { parent, name, .. } => {
+                return match open_file(&parent, &name) {
+                    Ok((file, stat)) => self.take_file(path, file, stat),
+                    Err(why) if why.kind() == ErrorKind::NotFound => {
+                        self.changed(bytes_of(&path), "it vanished while it was backed up")
+                    }
+                    Err(why) => self.skip(bytes_of(&path), why.to_string()),
                 };
-                return self.take_file(path, attributes, bytes, file);
             }
-            Kind::Skipped(why) => return self.skip(found.path, why),
+            Kind::Vanished => return self.changed(bytes_of(&path), "it vanished while it was backed up"),
+            Kind::Skipped(why) => return self.skip(bytes_of(&path), why),
         };
-        self.queue(Waiting { entry: entry(path, attributes, content), begins: None })
+        if let Some(why) = lacks {
+            self.skip(bytes_of(&path), why)?;
+        }
+        self.queue(entry(path, attributes, names, content), None, inode)
     }
 
-    fn take_file(&mut self, path: EntryPath, attributes: Attributes, bytes: u64, file: File) -> Result<(), Gone> {
-        if self.chunking == Chunking::Hardened {
-            return self.take_into_stream(path, attributes, file);
+    /// An open file, as it is now: who opened it may have seen another one under its name.
+    fn take_file(&mut self, path: EntryPath, file: File, stat: Stat) -> Result<(), Gone> {
+        let mut attributes = attributes_of(&stat);
+        match xattrs::of(&file) {
+            Ok(xattrs) => attributes.xattrs = xattrs,
+            Err(why) => self.skip(path.as_bytes().to_vec(), why)?,
         }
-        match self.packer.place(path.as_bytes(), bytes) {
-            Packing::Alone => return self.take_large(path, attributes, file),
+        let opened = Opened { path, attributes, inode: Inode::of(&stat), content: Stored::new(file, stat) };
+        if self.chunking == Chunking::Hardened {
+            return self.take_into_stream(opened);
+        }
+        match self.packer.place(opened.path.as_bytes(), opened.content.bytes()) {
+            Packing::Alone => return self.take_large(opened),
             Packing::Begins => self.end_extent()?,
             Packing::Joins => {}
         }
+        self.take_small(opened)
+    }
+
+    fn take_small(&mut self, mut opened: Opened) -> Result<(), Gone> {
         let begins = self.packed.len();
-        if let Err(why) = file.take(bytes).read_to_end(&mut self.packed) {
+        if let Err(why) = opened.content.fill(&mut self.packed, usize::MAX) {
             self.packed.truncate(begins);
-            return self.skip(path.as_bytes().to_vec(), why.to_string());
+            return self.skip(opened.path.as_bytes().to_vec(), why.to_string());
         }
         let content = &self.packed[begins..];
-        let size = content.len() as u64;
         let hash = Digest::from_bytes(*blake3::hash(content).as_bytes());
-        self.progress.tell(Event::Read { bytes: size });
-        let file = entry::File { size, pieces: Vec::new(), hash, last_read: now() };
-        let begins = (size != 0).then_some(begins);
-        self.queue(Waiting { entry: entry(path, attributes, Content::File(file)), begins })
+        let bytes = content.len() as u64;
+        self.progress.tell(Event::Read { bytes });
+        self.put_file(opened, Vec::new(), hash, (bytes != 0).then_some(begins))
     }
 
     /// A large file: an extent of its own, through the window. What was already cut of a file that then fails stays in
     /// the sequence, named by no entry.
-    fn take_large(&mut self, path: EntryPath, attributes: Attributes, file: File) -> Result<(), Gone> {
+    fn take_large(&mut self, mut opened: Opened) -> Result<(), Gone> {
         let cutting = match self.chunking {
             Chunking::Default => Cutting::Content,
             Chunking::Fixed | Chunking::Hardened => Cutting::Fixed,
         };
-        // A file that grows while it is read ends where it ended when it was opened.
-        let bytes = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
-        let mut file = file.take(bytes);
         let first = self.next_ordinal;
         let mut hasher = blake3::Hasher::new();
-        let mut size = 0_u64;
+        let (mut size, mut cut) = (0_u64, 0_u64);
         let mut block = self.lend()?;
         loop {
             let mut rest = Rest::Follows;
             while block.len() < BLOCK_BYTES && rest == Rest::Follows {
                 let held = block.len();
-                let step = STEP_BYTES.min(BLOCK_BYTES - held) as u64;
-                match file.by_ref().take(step).read_to_end(&mut block) {
+                match opened.content.fill(&mut block, STEP_BYTES.min(BLOCK_BYTES - held)) {
                     Ok(0) => rest = Rest::Ends,
                     Ok(read) => {
                         hasher.update(&block[held..]);
                         size += read as u64;
                         self.progress.tell(Event::Read { bytes: read as u64 });
                     }
-                    Err(why) => return self.skip(path.as_bytes().to_vec(), why.to_string()),
+                    Err(why) => return self.skip(opened.path.as_bytes().to_vec(), why.to_string()),
                 }
             }
             let mut ends = Vec::new();
             let mut start = 0;
             while let Some(length) = cutting.first(&block[start..], rest) {
+                let length = match cutting {
+                    Cutting::Content => length,
+                    // A hole that is filled moves nothing behind it into other chunks.
+                    Cutting::Fixed => {
+                        let window = opened.content.to_window_end(cut, CHUNK_BYTES_FIXED.into());
+                        usize::try_from(window).map_or(length, |window| length.min(window))
+                    }
+                };
                 start += length;
+                cut += length as u64;
                 ends.push(start);
             }
             if rest == Rest::Ends {
@@ -224,30 +292,27 @@ impl Reader {
         }
         let pieces = if size == 0 { Vec::new() } else { vec![Piece { first, offset: 0, length: size }] };
         let hash = Digest::from_bytes(*hasher.finalize().as_bytes());
-        let file = entry::File { size, pieces, hash, last_read: now() };
-        self.queue(Waiting { entry: entry(path, attributes, Content::File(file)), begins: None })
+        self.put_file(opened, pieces, hash, None)
     }
 
     /// Hardened: all files are one stream, cut without restarts. What was taken of a file that then fails stays in the
     /// stream, named by no entry.
-    fn take_into_stream(&mut self, path: EntryPath, attributes: Attributes, file: File) -> Result<(), Gone> {
+    fn take_into_stream(&mut self, mut opened: Opened) -> Result<(), Gone> {
         let full = CHUNK_BYTES_FIXED as usize;
-        let bytes = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
-        let mut file = file.take(bytes);
         let first = self.next_ordinal;
         let offset = u32::try_from(self.packed.len()).expect("less than a chunk");
         let mut hasher = blake3::Hasher::new();
         let mut size = 0_u64;
         loop {
             let held = self.packed.len();
-            match file.by_ref().take((full - held) as u64).read_to_end(&mut self.packed) {
+            match opened.content.fill(&mut self.packed, full - held) {
                 Ok(0) => break,
                 Ok(read) => {
                     hasher.update(&self.packed[held..]);
                     size += read as u64;
                     self.progress.tell(Event::Read { bytes: read as u64 });
                 }
-                Err(why) => return self.skip(path.as_bytes().to_vec(), why.to_string()),
+                Err(why) => return self.skip(opened.path.as_bytes().to_vec(), why.to_string()),
             }
             if self.packed.len() == full {
                 self.chunk_of_stream()?;
@@ -255,8 +320,25 @@ impl Reader {
         }
         let pieces = if size == 0 { Vec::new() } else { vec![Piece { first, offset, length: size }] };
         let hash = Digest::from_bytes(*hasher.finalize().as_bytes());
-        let file = entry::File { size, pieces, hash, last_read: now() };
-        self.queue(Waiting { entry: entry(path, attributes, Content::File(file)), begins: None })
+        self.put_file(opened, pieces, hash, None)
+    }
+
+    /// A file that was read. `begins`: where it begins in the present extent, if it is in it.
+    fn put_file(
+        &mut self,
+        opened: Opened,
+        pieces: Vec<Piece>,
+        hash: Digest,
+        begins: Option<usize>,
+    ) -> Result<(), Gone> {
+        let Opened { path, attributes, inode, content } = opened;
+        let described = content.finish();
+        if let Some(why) = described.changed {
+            self.changed(path.as_bytes().to_vec(), why)?;
+        }
+        let (size, holes) = (described.size, described.holes);
+        let file = entry::File { size, pieces, hash, last_read: now(), holes };
+        self.queue(entry(path, attributes, inode.names, Content::File(file)), begins, inode)
     }
 
     /// Cuts the present extent of small files and gives its files their pieces.
@@ -281,16 +363,26 @@ impl Reader {
             let (Some(begins), Content::File(file)) = (waiting.begins, &mut waiting.entry.content) else { continue };
             let at = starts.partition_point(|start| *start <= begins) - 1;
             let offset = u32::try_from(begins - starts[at]).expect("less than a chunk");
-            file.pieces = vec![Piece { first: base + at as u64, offset, length: file.size }];
+            file.pieces = vec![Piece { first: base + at as u64, offset, length: file.stored_bytes() }];
             waiting.begins = None;
         }
         self.packed = Vec::with_capacity(capacity);
         self.send_ready()
     }
 
-    fn queue(&mut self, waiting: Waiting) -> Result<(), Gone> {
-        self.waiting.push_back(waiting);
+    fn queue(&mut self, entry: Box<Entry>, begins: Option<usize>, inode: Inode) -> Result<(), Gone> {
+        self.meet_owner(&entry.attributes);
+        if entry.names != 1 {
+            self.links.made(inode);
+        }
+        self.waiting.push_back(Waiting { entry, begins });
         self.send_ready()
+    }
+
+    fn meet_owner(&mut self, attributes: &Attributes) {
+        if let Some(owner) = attributes.owner {
+            self.owners.meet(owner);
+        }
     }
 
     fn send_ready(&mut self) -> Result<(), Gone> {
@@ -332,13 +424,18 @@ impl Reader {
         self.send(Step::Skipped)
     }
 
+    fn changed(&mut self, path: Vec<u8>, why: &str) -> Result<(), Gone> {
+        self.progress.tell(Event::Changed { path, why: why.to_owned() });
+        self.send(Step::Changed)
+    }
+
     fn send(&self, step: Step) -> Result<(), Gone> {
         self.steps.blocking_send(step).map_err(|_| Gone)
     }
 }
 
-fn entry(path: EntryPath, attributes: Attributes, content: Content) -> Box<Entry> {
-    Box::new(Entry { path, attributes, content, unknown: Vec::new() })
+fn entry(path: EntryPath, attributes: Attributes, names: u32, content: Content) -> Box<Entry> {
+    Box::new(Entry { path, attributes, names, content, unknown: Vec::new() })
 }
 
 /// The machine's wall clock: a label.

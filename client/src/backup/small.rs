@@ -22,7 +22,6 @@ use strongroom_format::manifest::entry::Run;
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::placement::group_of_run;
 use strongroom_format::seal::Kind;
-use strongroom_format::summary::Summary;
 use strongroom_format::tree::{Cutter, LeafEntry, Root, TreeBuilder};
 use strongroom_proto::v1 as pb;
 use strongroom_proto::v1::upload_reply::What as Answer;
@@ -33,7 +32,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::distrust::Distrust;
 use super::draft::{Draft, Roots, manifest_root, part_root};
 use super::read::Step;
-use super::scribe::Scribe;
+use super::scribe::{Counted, Scribe};
 use super::spread::Committed;
 use super::tally::Tally;
 use super::upload::Outgoing;
@@ -52,7 +51,7 @@ const NODES_BYTES_MAX: usize = 1 << 20;
 pub(crate) fn groups(draft: &Draft, steps: &[Step]) -> Vec<GroupId> {
     let chunks = steps.iter().filter_map(|step| match step {
         Step::Chunk(chunk) => Some(chunk.id),
-        Step::Top(_) | Step::Entry(_) | Step::Skipped => None,
+        Step::Top(_) | Step::Entry(_) | Step::Skipped | Step::Changed | Step::Owners(_) => None,
     });
     let topology = &draft.topology;
     let vault = draft.vault.statement.vault;
@@ -91,7 +90,7 @@ pub(crate) async fn commit(
     let manifest = manifest.ok_or_else(|| Error::broken("a manifest has at least its header"))?;
     let home = session.group();
     let roots = Roots { parts: vec![part_root(home, content.as_ref())], manifest: manifest_root(&manifest) };
-    let (envelope, envelope_bytes) = draft.envelope(roots, &plan.summary)?;
+    let (envelope, envelope_bytes) = draft.envelope(roots, &plan.counted.summary)?;
     let records = draft.records(home, &nodes, &foreign_wraps, &envelope_bytes)?;
     let (refs, record_blobs): (Vec<_>, Vec<_>) = records.into_iter().unzip();
     blobs.extend(record_blobs);
@@ -101,7 +100,7 @@ pub(crate) async fn commit(
     bodies.push(Body::SealPart { snapshot: draft.snapshot, roots: envelope.roots_in(home, home), records: refs });
     bodies.push(Body::CommitSnapshot { envelope: envelope_bytes, sealed: Vec::new() });
     let submitted = submit(draft, session, blobs, bodies).await?;
-    judge(draft, session, submitted, envelope.digest(), plan.summary, distrust).await
+    judge(draft, session, submitted, envelope.digest(), plan.counted, distrust).await
 }
 
 /// What was read, as far as it is the same for every shard.
@@ -112,7 +111,7 @@ struct Plan {
     contents: Vec<Vec<ChunkId>>,
     /// The runs of the manifest.
     manifest: Vec<Vec<ChunkId>>,
-    summary: Summary,
+    counted: Counted,
 }
 
 impl Plan {
@@ -123,8 +122,10 @@ impl Plan {
         let (mut contents, mut manifest) = (Vec::new(), Vec::new());
         for step in steps {
             match step {
-                Step::Top(attributes) => scribe.top(*attributes),
+                Step::Top(attributes) => scribe.top(attributes.clone()),
                 Step::Skipped => scribe.skipped(),
+                Step::Changed => scribe.changed(),
+                Step::Owners(names) => scribe.owners(names.clone())?,
                 Step::Chunk(chunk) => {
                     contents.push(chunk.id);
                     chunks.insert(chunk.id, (Kind::Data, chunk.plaintext.clone()));
@@ -137,7 +138,7 @@ impl Plan {
             .iter()
             .map(|run| Run { group: home, chunks: u32::try_from(run.len()).expect("at most 1024") })
             .collect();
-        let (rest, summary) = scribe.finish(&order)?;
+        let (rest, counted) = scribe.finish(&order)?;
         manifest.extend(rest);
         let mut names = Vec::with_capacity(manifest.len());
         for plaintext in manifest {
@@ -145,7 +146,7 @@ impl Plan {
             names.push(id);
             chunks.insert(id, (Kind::Manifest, plaintext.into()));
         }
-        Ok(Self { chunks, contents, manifest: runs(names), summary })
+        Ok(Self { chunks, contents, manifest: runs(names), counted })
     }
 }
 
@@ -374,7 +375,7 @@ async fn judge(
     session: &Session,
     submitted: Submitted,
     envelope: Digest,
-    summary: Summary,
+    counted: Counted,
     distrust: &Distrust,
 ) -> Result<Committed> {
     let last = match submitted.outcomes {
@@ -392,7 +393,7 @@ async fn judge(
     };
     match last {
         Some(Outcome::Done(Done::Committed { envelope: found, strength, .. })) if found == envelope => {
-            Ok(Committed { envelope, summary, strength })
+            Ok(Committed { envelope, counted, strength })
         }
         Some(Outcome::Done(other)) => Err(unexpected(&other)),
         Some(refused @ Outcome::Refused(_)) => {

@@ -14,7 +14,6 @@ use strongroom_format::envelope::Envelope;
 use strongroom_format::id::{Digest, GroupId, LeaseId};
 use strongroom_format::outcome::Done;
 use strongroom_format::seal::Kind;
-use strongroom_format::summary::Summary;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -22,7 +21,7 @@ use super::distrust::Distrust;
 use super::draft::{Draft, Roots, manifest_root, part_root};
 use super::read::{Chunk, Step};
 use super::reading::{Next, Reading};
-use super::scribe::Scribe;
+use super::scribe::{Counted, Scribe};
 use super::stream::{Shared, Stream, Tree};
 use super::tally::Tally;
 use super::upload::{PartPlace, Upload};
@@ -37,7 +36,7 @@ const KEEP_OPEN: Duration = Duration::from_secs(15 * 60);
 /// A snapshot that was committed.
 pub(crate) struct Committed {
     pub envelope: Digest,
-    pub summary: Summary,
+    pub counted: Counted,
     /// What it survives, as the node says.
     pub strength: Strength,
 }
@@ -56,7 +55,7 @@ pub(crate) struct Spread<'a> {
 
 /// What the streams left behind.
 struct Written {
-    summary: Summary,
+    counted: Counted,
     contents: BTreeMap<GroupId, Tree>,
     manifest: Tree,
     nodes: BTreeMap<GroupId, Vec<Bytes>>,
@@ -147,7 +146,7 @@ impl<'a> Spread<'a> {
         let part = |group: &GroupId| part_root(*group, written.contents.get(group).map(|tree| &tree.root));
         let roots =
             Roots { parts: self.sessions.keys().map(part).collect(), manifest: manifest_root(&written.manifest.root) };
-        let (envelope, envelope_bytes) = self.draft.envelope(roots, &written.summary)?;
+        let (envelope, envelope_bytes) = self.draft.envelope(roots, &written.counted.summary)?;
         let records = self.send_records(&written, &envelope_bytes).await?;
         for upload in self.uploads.values_mut() {
             upload.flush().await?;
@@ -158,7 +157,7 @@ impl<'a> Spread<'a> {
         if digest != envelope.digest() {
             return Err(Error::provenance("the shard committed another envelope than was signed"));
         }
-        Ok(Committed { envelope: digest, summary: written.summary, strength })
+        Ok(Committed { envelope: digest, counted: written.counted, strength })
     }
 
     /// Takes everything that is read, and has contents and manifest stored.
@@ -198,6 +197,8 @@ impl<'a> Spread<'a> {
             match step {
                 Step::Top(attributes) => scribe.top(attributes),
                 Step::Skipped => scribe.skipped(),
+                Step::Changed => scribe.changed(),
+                Step::Owners(names) => scribe.owners(names)?,
                 Step::Chunk(chunk) => contents.push(chunk, &mut self.uploads).await?,
                 Step::Entry(entry) => {
                     if let Some(bytes) = scribe.entry(&entry)? {
@@ -209,7 +210,7 @@ impl<'a> Spread<'a> {
         reading.finish().await?;
 
         let (runs, contents, mut nodes) = contents.finish(&mut self.uploads).await?;
-        let (chunks, summary) = scribe.finish(&runs)?;
+        let (chunks, counted) = scribe.finish(&runs)?;
         for bytes in chunks {
             manifest.push(manifest_chunk(draft, bytes), &mut self.uploads).await?;
         }
@@ -221,7 +222,7 @@ impl<'a> Spread<'a> {
             manifests.remove(&draft.topology.home).ok_or_else(|| Error::broken("the manifest lies in no shard"))?;
         let foreign = std::mem::take(&mut *shared.foreign_deks.lock().unwrap_or_else(PoisonError::into_inner));
         let foreign_wraps = draft.foreign_wraps(foreign.into_iter().collect()).await?;
-        Ok(Written { summary, contents, manifest, nodes, foreign_wraps })
+        Ok(Written { counted, contents, manifest, nodes, foreign_wraps })
     }
 
     /// Sends each part's record blobs and says what they are.

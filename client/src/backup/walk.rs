@@ -1,9 +1,9 @@
 //! Walking a tree of files: every entry once, in the order of manifests (a directory, then all that is in it, names
 //! by their bytes), relative to directory handles.
 //!
-//! Promises: no symlink is followed below what the caller named; a name may be any bytes; what is neither file,
-//! directory nor symlink, and what cannot be read, is reported as skipped and never stops the walk; memory holds one
-//! listing per level. Not here: reading contents (`read.rs`).
+//! Promises: no symlink is followed below what the caller named; a name may be any bytes; sockets, and what cannot be
+//! read, are reported as skipped, what vanishes as vanished, and nothing stops the walk; memory holds one listing per
+//! level. Not here: reading contents, and attributes of files (`read.rs`).
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,8 +13,11 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use strongroom_format::manifest::entry::{Attributes, MODE_MAX, Moment};
+use strongroom_format::manifest::entry::{Access, Attributes, Device};
+use strongroom_format::manifest::xattr::Xattr;
 
+use super::stat::{Inode, attributes_of};
+use super::xattrs;
 use crate::error::{Error, Result};
 
 /// Deeper trees are left out: every level costs an open directory.
@@ -84,10 +87,14 @@ impl Source {
 pub(crate) struct Found {
     /// Relative to the snapshot's top, components joined by `/`; empty for the top directory itself.
     pub path: Vec<u8>,
-    /// Mode and time.
+    /// Mode, time, owner; extended attributes of all but files, which are opened later.
     pub attributes: Attributes,
+    /// Which inode it is.
+    pub inode: Inode,
     /// What it is.
     pub kind: Kind,
+    /// What of it could not be read, for people.
+    pub lacks: Option<String>,
 }
 
 /// What an entry is.
@@ -106,19 +113,26 @@ pub(crate) enum Kind {
     },
     /// A symlink with its target.
     Symlink(Vec<u8>),
+    /// A named pipe.
+    Fifo,
+    /// A device.
+    Device(Device),
+    /// It was there a moment ago.
+    Vanished,
     /// Not backed up, with the reason for people.
     Skipped(String),
 }
 
-/// Opens a found file for reading, if it still is a regular file.
-pub(crate) fn open_file(parent: &OwnedFd, name: &CString) -> std::io::Result<std::fs::File> {
+/// Opens a found file for reading, if it still is a regular file, and looks at it.
+pub(crate) fn open_file(parent: &OwnedFd, name: &CString) -> std::io::Result<(std::fs::File, Stat)> {
     // Without NONBLOCK a fifo that took the file's place would stop the backup.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+    let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(std::io::Error::other("it is no regular file any more"));
     }
-    Ok(file.into())
+    Ok((file.into(), stat))
 }
 
 /// The walk. An iterator that never fails: what cannot be read is [`Kind::Skipped`].
@@ -177,8 +191,9 @@ impl Walk {
     fn look(&mut self, parent: &Arc<OwnedFd>, name: CString, path: Vec<u8>) -> Option<Found> {
         let stat = match rustix::fs::statat(parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            Err(errno) => return Some(skipped(path, errno.to_string())),
+            Err(errno) => return Some(missed(path, errno)),
         };
+        let xattrs = || xattrs::of_name(parent, &name);
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 if DEPTH_MAX <= self.levels.len() {
@@ -187,19 +202,23 @@ impl Walk {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 match rustix::fs::openat(parent, &name, flags, Mode::empty()) {
                     Ok(directory) => self.enter(directory, path, &stat).ok(),
-                    Err(errno) => Some(skipped(path, errno.to_string())),
+                    Err(errno) => Some(missed(path, errno)),
                 }
             }
             FileType::RegularFile => {
                 let kind =
                     Kind::File { bytes: u64::try_from(stat.st_size).unwrap_or(0), parent: Arc::clone(parent), name };
-                Some(found(path, &stat, kind))
+                Some(found(path, &stat, kind, Ok(Vec::new())))
             }
             FileType::Symlink => match rustix::fs::readlinkat(parent, &name, Vec::new()) {
-                Ok(target) => Some(found(path, &stat, Kind::Symlink(target.into_bytes()))),
-                Err(errno) => Some(skipped(path, errno.to_string())),
+                Ok(target) => Some(found(path, &stat, Kind::Symlink(target.into_bytes()), xattrs())),
+                Err(errno) => Some(missed(path, errno)),
             },
-            other => Some(skipped(path, format!("{other:?} is not backed up"))),
+            FileType::Fifo => Some(found(path, &stat, Kind::Fifo, xattrs())),
+            FileType::CharacterDevice => Some(found(path, &stat, device(&stat, Access::Character), xattrs())),
+            FileType::BlockDevice => Some(found(path, &stat, device(&stat, Access::Block), xattrs())),
+            FileType::Socket => Some(skipped(path, "a socket lives only as long as its process".into())),
+            FileType::Unknown => Some(skipped(path, "its kind is not known".into())),
         }
     }
 
@@ -210,9 +229,9 @@ impl Walk {
         }
         let names = match names_of(&directory) {
             Ok(names) => names,
-            Err(errno) => return Ok(skipped(path, errno.to_string())),
+            Err(errno) => return Ok(missed(path, errno)),
         };
-        let entry = found(path.clone(), stat, Kind::Directory);
+        let entry = found(path.clone(), stat, Kind::Directory, xattrs::of(&directory));
         self.levels.push(Level { directory: Arc::new(directory), path, names: names.into_iter() });
         Ok(entry)
     }
@@ -258,22 +277,45 @@ fn names_of(directory: &OwnedFd) -> std::result::Result<Vec<CString>, Errno> {
 }
 
 fn is_cache(directory: &OwnedFd) -> bool {
-    let Ok(tag) = open_file(directory, &c"CACHEDIR.TAG".to_owned()) else { return false };
+    let Ok((tag, _)) = open_file(directory, &c"CACHEDIR.TAG".to_owned()) else { return false };
     let mut start = [0; CACHE_TAG.len()];
     rustix::io::pread(tag.as_fd(), &mut start, 0).is_ok_and(|n| n == CACHE_TAG.len()) && start == CACHE_TAG
 }
 
-fn found(path: Vec<u8>, stat: &Stat, kind: Kind) -> Found {
-    let modified = Moment { seconds: stat.st_mtime, nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
-    Found { path, attributes: Attributes { mode: stat.st_mode & MODE_MAX, modified }, kind }
+fn device(stat: &Stat, access: Access) -> Kind {
+    let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    Kind::Device(Device { access, major, minor })
+}
+
+fn found(path: Vec<u8>, stat: &Stat, kind: Kind, xattrs: std::result::Result<Vec<Xattr>, String>) -> Found {
+    let (xattrs, lacks) = match xattrs {
+        Ok(xattrs) => (xattrs, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    let attributes = Attributes { xattrs, ..attributes_of(stat) };
+    Found { path, attributes, inode: Inode::of(stat), kind, lacks }
 }
 
 fn skipped(path: Vec<u8>, why: String) -> Found {
-    Found { path, attributes: Attributes { mode: 0, modified: Moment::default() }, kind: Kind::Skipped(why) }
+    nothing(path, Kind::Skipped(why))
+}
+
+/// A name that was listed and cannot be looked at.
+fn missed(path: Vec<u8>, errno: Errno) -> Found {
+    match errno {
+        Errno::NOENT => nothing(path, Kind::Vanished),
+        errno => skipped(path, errno.to_string()),
+    }
+}
+
+fn nothing(path: Vec<u8>, kind: Kind) -> Found {
+    Found { path, attributes: Attributes::default(), inode: Inode::default(), kind, lacks: None }
 }
 
 #[cfg(test)]
 mod tests {
+    use strongroom_format::manifest::entry::Owner;
+
     use super::*;
 
     fn paths(sources: Vec<Source>, cache: CacheDirectories) -> Vec<(String, &'static str)> {
@@ -283,6 +325,9 @@ mod tests {
                     Kind::Directory => "dir",
                     Kind::File { .. } => "file",
                     Kind::Symlink(_) => "link",
+                    Kind::Fifo => "fifo",
+                    Kind::Device(_) => "device",
+                    Kind::Vanished => "vanished",
                     Kind::Skipped(_) => "skipped",
                 };
                 (String::from_utf8_lossy(&found.path).into_owned(), kind)
@@ -315,11 +360,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_directory_or_link_is_skipped() {
+    fn a_fifo_is_found_a_socket_skipped_and_what_vanished_said() {
         let home = tempfile::tempdir().unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(home.path().join("socket")).unwrap();
-        let all = paths(Source::of(&[home.path().to_owned()]).unwrap(), CacheDirectories::Kept);
-        assert_eq!(all[1], ("socket".to_owned(), "skipped"));
+        let at = rustix::fs::open(home.path(), OFlags::RDONLY, Mode::empty()).unwrap();
+        rustix::fs::mkfifoat(&at, "fifo", Mode::RUSR).unwrap();
+        std::fs::write(home.path().join("gone"), "").unwrap();
+        let mut walk = Walk::new(Source::of(&[home.path().to_owned()]).unwrap(), CacheDirectories::Kept);
+        assert!(matches!(walk.next().unwrap().kind, Kind::Directory));
+        std::fs::remove_file(home.path().join("gone")).unwrap();
+        let rest: Vec<_> = walk.map(|found| (found.path, found.kind)).collect();
+        assert!(matches!(&rest[0], (path, Kind::Fifo) if path == b"fifo"));
+        assert!(matches!(&rest[1], (path, Kind::Vanished) if path == b"gone"));
+        assert!(matches!(&rest[2], (path, Kind::Skipped(_)) if path == b"socket"));
+    }
+
+    #[test]
+    fn owner_and_inode_are_those_of_the_file_system() {
+        use std::os::unix::fs::MetadataExt as _;
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("a"), "x").unwrap();
+        std::fs::hard_link(home.path().join("a"), home.path().join("b")).unwrap();
+        let all: Vec<_> = Walk::new(Source::of(&[home.path().to_owned()]).unwrap(), CacheDirectories::Kept).collect();
+        let metadata = std::fs::metadata(home.path().join("a")).unwrap();
+        let owner = Some(Owner { user: metadata.uid(), group: metadata.gid() });
+        assert_eq!((all[1].attributes.owner, all[1].inode.number, all[1].inode.names), (owner, metadata.ino(), 2));
+        assert_eq!(all[1].inode, all[2].inode);
     }
 
     #[test]

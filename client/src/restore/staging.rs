@@ -18,17 +18,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, XattrFlags};
 use rustix::io::Errno;
 use strongroom_format::id::{SnapshotId, TenantId, VaultId};
-use strongroom_format::manifest::entry::{Attributes, Moment};
+use strongroom_format::manifest::entry::{Access, Attributes, Device};
+use strongroom_format::manifest::xattr::RESTORE_MARK;
 
+use super::give::{Giver, NotGiven, Special};
 use super::path::TreePath;
 use crate::error::{Error, Result};
 
-/// The attribute of the target directory that names what was restored into it.
-const MARKER: &str = "user.strongroom.restored";
-/// The same as a file, where the file system has no attributes.
+/// The mark of a target as a file, where the file system has no attributes.
 const MARKER_FILE: &str = ".strongroom-restored";
 /// So many directory handles are kept open.
 const HANDLES_MAX: usize = 128;
@@ -80,6 +80,7 @@ pub(crate) struct Staging {
     shown: PathBuf,
     marker: Marker,
     handles: Mutex<HashMap<Vec<u8>, Arc<OwnedFd>>>,
+    giver: Giver,
 }
 
 enum How {
@@ -93,7 +94,7 @@ enum How {
 pub(crate) struct DirectoryAttributes {
     /// Where.
     pub path: TreePath,
-    /// Mode and time.
+    /// All that is set.
     pub attributes: Attributes,
 }
 
@@ -134,6 +135,7 @@ impl Staging {
         remove_tree(&outer, &staging_name).map_err(|errno| Error::file("clear staging for", &shown, errno))?;
         rustix::fs::mkdirat(&outer, &staging_name, Mode::RWXU)
             .and_then(|()| rustix::fs::openat(&outer, &staging_name, OPEN_DIRECTORY, Mode::empty()))
+            .and_then(own)
             .map(|root| Self {
                 how,
                 outer,
@@ -142,8 +144,19 @@ impl Staging {
                 shown: shown.clone(),
                 marker,
                 handles: Mutex::new(HashMap::new()),
+                giver: Giver::new(Special::LeftOut),
             })
             .map_err(|errno| Error::file("make staging for", &shown, errno))
+    }
+
+    /// What gives power is given, or is not, which is the default.
+    pub(crate) fn giving(self, special: Special) -> Self {
+        Self { giver: Giver::new(special), ..self }
+    }
+
+    /// What entries lack so far.
+    pub(crate) fn not_given(&self) -> Vec<NotGiven> {
+        self.giver.not_given()
     }
 
     /// How many bytes the file system has left for us.
@@ -171,16 +184,21 @@ impl Staging {
     }
 
     fn open(&self, path: &TreePath, flags: OFlags) -> std::result::Result<File, Errno> {
-        let (parent, name) = path.split().ok_or(Errno::ISDIR)?;
+        let (parent, name) = self.place(path)?;
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&*self.directory(&parent)?, cstring(name)?, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = rustix::fs::openat(&*parent, &name, flags, Mode::RUSR | Mode::WUSR)?;
         Ok(file.into())
     }
 
     /// Removes a file that is not shown.
     pub(crate) fn remove_file(&self, path: &TreePath) -> std::result::Result<(), Errno> {
-        let (parent, name) = path.split().ok_or(Errno::ISDIR)?;
-        rustix::fs::unlinkat(&*self.directory(&parent)?, cstring(name)?, AtFlags::empty())
+        let (parent, name) = self.place(path)?;
+        rustix::fs::unlinkat(&*parent, &name, AtFlags::empty())
+    }
+
+    /// A file that was made is whole: it gets its attributes.
+    pub(crate) fn finish_file(&self, file: &File, attributes: &Attributes) -> std::result::Result<(), Errno> {
+        self.giver.to_open(file, attributes)
     }
 
     /// Makes a symlink. Called when all files are written, so that none is written through it.
@@ -188,12 +206,47 @@ impl Staging {
         &self,
         path: &TreePath,
         target: &[u8],
-        modified: Moment,
+        attributes: &Attributes,
     ) -> std::result::Result<(), Errno> {
-        let (parent, name) = path.split().ok_or(Errno::ISDIR)?;
-        let (parent, name) = (self.directory(&parent)?, cstring(name)?);
+        let (parent, name) = self.place(path)?;
         rustix::fs::symlinkat(cstring(target)?, &*parent, &name)?;
-        rustix::fs::utimensat(&*parent, &name, &times(modified), AtFlags::SYMLINK_NOFOLLOW)
+        self.giver.to_link(&parent, &name, attributes)
+    }
+
+    /// Makes a named pipe.
+    pub(crate) fn make_fifo(&self, path: &TreePath, attributes: &Attributes) -> std::result::Result<(), Errno> {
+        let (parent, name) = self.place(path)?;
+        rustix::fs::mkfifoat(&*parent, &name, Mode::RUSR | Mode::WUSR)?;
+        self.giver.to_special(&parent, &name, attributes)
+    }
+
+    /// Makes a device.
+    pub(crate) fn make_device(
+        &self,
+        path: &TreePath,
+        device: Device,
+        attributes: &Attributes,
+    ) -> std::result::Result<(), Errno> {
+        let (parent, name) = self.place(path)?;
+        let kind = match device.access {
+            Access::Character => FileType::CharacterDevice,
+            Access::Block => FileType::BlockDevice,
+        };
+        let number = rustix::fs::makedev(device.major, device.minor);
+        rustix::fs::mknodat(&*parent, &name, kind, Mode::RUSR | Mode::WUSR, number)?;
+        self.giver.to_special(&parent, &name, attributes)
+    }
+
+    /// Gives what was made under `first` one more name.
+    pub(crate) fn make_name(&self, path: &TreePath, first: &TreePath) -> std::result::Result<(), Errno> {
+        let ((parent, name), (first_parent, first_name)) = (self.place(path)?, self.place(first)?);
+        rustix::fs::linkat(&*first_parent, &first_name, &*parent, &name, AtFlags::empty())
+    }
+
+    /// The directory that holds it, and its name there.
+    fn place(&self, path: &TreePath) -> std::result::Result<(Arc<OwnedFd>, CString), Errno> {
+        let (parent, name) = path.split().ok_or(Errno::ISDIR)?;
+        Ok((self.directory(&parent)?, cstring(name)?))
     }
 
     /// Shows everything: attributes of directories from the deepest up, one `syncfs`, renames, marker.
@@ -210,13 +263,13 @@ impl Staging {
         };
         for attributes in directories.iter().filter(|attributes| deep <= attributes.path.depth()) {
             let directory = self.directory(&attributes.path).map_err(fail.clone()("open a directory of"))?;
-            set_attributes(&directory, attributes).map_err(fail.clone()("set attributes in"))?;
+            self.set_attributes(&directory, attributes).map_err(fail.clone()("set attributes in"))?;
             self.handles.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         match &self.how {
             How::Absent(name) => {
                 set_marker(&self.root, &self.marker).map_err(fail.clone()("mark"))?;
-                restore_top_mtime(&self.root, &directories).map_err(fail.clone()("set attributes of"))?;
+                self.finish_top(&directories).map_err(fail.clone()("set attributes of"))?;
                 rustix::fs::syncfs(&*self.root).map_err(fail.clone()("sync"))?;
                 rename_new(&self.outer, &self.staging_name, &self.outer, name).map_err(|errno| match errno {
                     Errno::EXIST => mismatch(&self.shown, "appeared while we restored; the staging directory is kept"),
@@ -238,10 +291,27 @@ impl Staging {
                         continue; // the target's own attributes are not ours
                     }
                     let directory = walk(&self.outer, &attributes.path).map_err(fail.clone()("open"))?;
-                    set_attributes(&directory, attributes).map_err(fail.clone()("set attributes in"))?;
+                    self.set_attributes(&directory, attributes).map_err(fail.clone()("set attributes in"))?;
                 }
                 rustix::fs::fsync(&self.outer).map_err(fail("sync"))
             }
+        }
+    }
+
+    fn set_attributes(
+        &self,
+        directory: &OwnedFd,
+        DirectoryAttributes { attributes, .. }: &DirectoryAttributes,
+    ) -> std::result::Result<(), Errno> {
+        self.giver.to_open(directory, attributes)
+    }
+
+    /// The marker may be a file, which moves the top directory's time.
+    fn finish_top(&self, directories: &[DirectoryAttributes]) -> std::result::Result<(), Errno> {
+        match directories.iter().find(|attributes| attributes.path.is_top()) {
+            Some(top) => self.set_attributes(&self.root, top),
+            // Of a selection without a top directory: as a directory is made by default.
+            None => rustix::fs::fchmod(&*self.root, Mode::from_raw_mode(0o755)),
         }
     }
 
@@ -276,38 +346,20 @@ impl Staging {
     }
 }
 
-/// Sets a file's permission bits and modification time.
-pub(crate) fn finish_file(file: &File, attributes: Attributes) -> std::result::Result<(), Errno> {
-    rustix::fs::fchmod(file, Mode::from_raw_mode(attributes.mode))?;
-    rustix::fs::futimens(file, &times(attributes.modified))
-}
-
 /// Has the system begin to write a range to the disk, and forget it afterwards. A hint: nothing depends on it.
 pub(crate) fn begin_to_flush(file: &File, offset: u64, bytes: u64) {
     let bytes = std::num::NonZeroU64::new(bytes);
     let _hint = rustix::fs::fadvise(file, offset, bytes, rustix::fs::Advice::DontNeed);
 }
 
-fn set_attributes(
-    directory: &OwnedFd,
-    DirectoryAttributes { attributes, .. }: &DirectoryAttributes,
-) -> std::result::Result<(), Errno> {
-    rustix::fs::fchmod(directory, Mode::from_raw_mode(attributes.mode))?;
-    rustix::fs::futimens(directory, &times(attributes.modified))
-}
-
-/// The marker may be a file, which moves the top directory's time.
-fn restore_top_mtime(root: &OwnedFd, directories: &[DirectoryAttributes]) -> std::result::Result<(), Errno> {
-    match directories.iter().find(|attributes| attributes.path.is_top()) {
-        Some(top) => set_attributes(root, top),
-        // Of a selection without a top directory: as a directory is made by default.
-        None => rustix::fs::fchmod(root, Mode::from_raw_mode(0o755)),
+/// Makes the staging directory its owner's only, whatever its parent would have it inherit: nothing that is made in it
+/// may get a list or a group that is not its own.
+fn own(root: OwnedFd) -> std::result::Result<OwnedFd, Errno> {
+    rustix::fs::fchmod(&root, Mode::RWXU)?;
+    match rustix::fs::fremovexattr(&root, "system.posix_acl_default") {
+        Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(root),
+        Err(errno) => Err(errno),
     }
-}
-
-fn times(modified: Moment) -> Timestamps {
-    let time = Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanos.into() };
-    Timestamps { last_access: time, last_modification: time }
 }
 
 fn hex8(snapshot: SnapshotId) -> String {
@@ -365,7 +417,7 @@ fn remove_tree(parent: &OwnedFd, name: &CString) -> std::result::Result<(), Errn
 
 fn check_marker(directory: &OwnedFd, marker: &Marker, shown: &Path) -> Result<()> {
     let mut text = vec![0; 256];
-    let found = match rustix::fs::fgetxattr(directory, MARKER, &mut text[..]) {
+    let found = match rustix::fs::fgetxattr(directory, RESTORE_MARK, &mut text[..]) {
         Ok(length) => {
             text.truncate(length);
             Some(text)
@@ -398,7 +450,7 @@ fn check_marker(directory: &OwnedFd, marker: &Marker, shown: &Path) -> Result<()
 }
 
 fn set_marker(directory: &OwnedFd, marker: &Marker) -> std::result::Result<(), Errno> {
-    match rustix::fs::fsetxattr(directory, MARKER, marker.text().as_bytes(), XattrFlags::empty()) {
+    match rustix::fs::fsetxattr(directory, RESTORE_MARK, marker.text().as_bytes(), XattrFlags::empty()) {
         Err(Errno::OPNOTSUPP) => {
             let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = rustix::fs::openat(directory, MARKER_FILE, flags, Mode::from_raw_mode(0o644))?;
@@ -465,6 +517,8 @@ mod tests {
     use std::io::Write as _;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+    use strongroom_format::manifest::entry::Moment;
+
     use super::*;
 
     const OURS: Marker = Marker {
@@ -479,14 +533,14 @@ mod tests {
 
     fn attributes(text: &str, mode: u32) -> DirectoryAttributes {
         let modified = Moment { seconds: 1_500_000_000, nanos: 7 };
-        DirectoryAttributes { path: path(text), attributes: Attributes { mode, modified } }
+        DirectoryAttributes { path: path(text), attributes: Attributes { mode, modified, ..Attributes::default() } }
     }
 
     fn fill(staging: &Staging) {
         staging.make_directory(&path("a")).unwrap();
         staging.make_directory(&path("a/b")).unwrap();
         staging.make_file(&path("a/b/f")).unwrap().write_all(b"f").unwrap();
-        staging.make_symlink(&path("a/link"), b"/etc/passwd", Moment { seconds: -1, nanos: 5 }).unwrap();
+        staging.make_symlink(&path("a/link"), b"/etc/passwd", &Attributes::default()).unwrap();
     }
 
     fn names(at: &Path) -> Vec<String> {
@@ -561,13 +615,53 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         let staging = Staging::claim(&home.path().join("target"), Occupied::Refused, OURS).unwrap();
-        staging.make_symlink(&path("x"), outside.path().as_os_str().as_bytes(), Moment::default()).unwrap();
+        staging.make_symlink(&path("x"), outside.path().as_os_str().as_bytes(), &Attributes::default()).unwrap();
         assert!(staging.make_file(&path("x/f")).is_err());
         assert!(staging.make_directory(&path("x/d")).is_err());
-        staging.make_symlink(&path("y"), outside.path().join("f").as_os_str().as_bytes(), Moment::default()).unwrap();
+        let into = outside.path().join("f");
+        staging.make_symlink(&path("y"), into.as_os_str().as_bytes(), &Attributes::default()).unwrap();
         assert!(staging.make_file(&path("y")).is_err());
         assert!(staging.open_file(&path("y")).is_err());
+        assert!(staging.make_fifo(&path("x/p"), &Attributes::default()).is_err());
+        assert!(staging.make_symlink(&path("x/l"), b"y", &Attributes::default()).is_err());
+        std::fs::write(outside.path().join("theirs"), "").unwrap();
+        assert!(staging.make_name(&path("mine"), &path("x/theirs")).is_err(), "no name of what lies outside");
+        std::fs::remove_file(outside.path().join("theirs")).unwrap();
+        // A further name of a link is one of the link, not of what it points to.
+        staging.make_name(&path("y too"), &path("y")).unwrap();
         assert!(names(outside.path()).is_empty());
+    }
+
+    #[test]
+    fn what_is_restored_inherits_nothing_from_where_it_is_restored_to() {
+        let home = tempfile::tempdir().unwrap();
+        let line =
+            |tag: u16, bits: u16, id: u32| [&tag.to_le_bytes()[..], &bits.to_le_bytes(), &id.to_le_bytes()].concat();
+        let none = u32::MAX;
+        let list = [
+            vec![2, 0, 0, 0],
+            line(0x01, 7, none),
+            line(0x02, 7, 4242),
+            line(0x04, 7, none),
+            line(0x10, 7, none),
+            line(0x20, 7, none),
+        ];
+        let at = std::fs::File::open(home.path()).unwrap();
+        let name = "system.posix_acl_default";
+        if rustix::fs::fsetxattr(&at, name, &list.concat(), XattrFlags::empty()).is_err() {
+            eprintln!("the file system has no access control lists; nothing was tested");
+            return;
+        }
+        let target = home.path().join("target");
+        let staging = Staging::claim(&target, Occupied::Refused, OURS).unwrap();
+        fill(&staging);
+        staging.finish_file(&staging.open_file(&path("a/b/f")).unwrap(), &Attributes::default()).unwrap();
+        staging.publish(vec![attributes("", 0o700), attributes("a", 0o700)]).unwrap();
+        for inherited in ["system.posix_acl_access", name] {
+            let path = target.join("a");
+            assert!(rustix::fs::lgetxattr(&path, inherited, &mut [0; 100][..]).is_err(), "{inherited}");
+        }
+        assert!(rustix::fs::lgetxattr(target.join("a/b/f"), "system.posix_acl_access", &mut [0; 100][..]).is_err());
     }
 
     #[test]

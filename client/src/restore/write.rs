@@ -1,9 +1,10 @@
 //! Writing verified chunks into files, in whatever order they come, and proving each file whole.
 //!
 //! Promises: no file is held in memory; a file is finished only when all its bytes were written and their hash is the
-//! manifest's; one that loses a chunk, or whose hash differs, is removed and listed, the others stay (N146). Set-uid and
-//! set-gid bits are not restored. Checking without writing is the same with nothing behind it.
-//! Not here: where files are (`staging.rs`), which bytes go where (`layout.rs`), decryption (`open.rs`).
+//! manifest's; one that loses a chunk, or whose hash differs, is removed and listed, the others stay (N146). Holes are
+//! not written. Checking without writing is the same with nothing behind it.
+//! Not here: where files are (`staging.rs`), which bytes go where (`layout.rs`), decryption (`open.rs`), what a file gets
+//! when it is whole (`give.rs`).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,19 +13,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use strongroom_format::id::Digest;
-use strongroom_format::manifest::entry::{Attributes, Piece};
+use strongroom_format::manifest::entry::{self, Attributes, Piece};
+use strongroom_format::manifest::holes::{Segment, segments};
 
 use super::layout::Part;
 use super::path::TreePath;
-use super::staging::{Staging, begin_to_flush, finish_file};
+use super::staging::{Staging, begin_to_flush};
 use super::whole::{Whole, hash_piece};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 
 /// So many files that are not whole yet are kept open.
 const OPEN_MAX: usize = 256;
-/// Set-uid and set-gid are given only when asked, which nobody can yet.
-const FILE_MODE: u32 = 0o777;
 /// What is written into files of so many bytes begins to go to the disk at once: the sync at the end waits for less.
 const FLUSH_FROM_BYTES: u64 = 16 << 20;
 
@@ -36,9 +36,27 @@ pub(crate) struct PlannedFile {
     /// Its path in the snapshot.
     pub name: Vec<u8>,
     pub attributes: Attributes,
+    /// With holes.
     pub size: u64,
+    /// Without holes: what its pieces and its hash are of.
+    pub stored_bytes: u64,
     pub hash: Digest,
     pub pieces: Vec<Piece>,
+    /// Where the stored bytes go, if there are holes.
+    pub segments: Vec<Segment>,
+}
+
+impl PlannedFile {
+    pub(crate) fn new(path: TreePath, name: Vec<u8>, attributes: Attributes, file: entry::File) -> Self {
+        let stored_bytes = file.stored_bytes();
+        let segments = if file.holes.is_empty() { Vec::new() } else { segments(file.size, &file.holes) };
+        let entry::File { size, pieces, hash, .. } = file;
+        Self { path, name, attributes, size, stored_bytes, hash, pieces, segments }
+    }
+
+    fn has_holes(&self) -> bool {
+        self.stored_bytes != self.size
+    }
 }
 
 /// A file that is not in the result.
@@ -50,6 +68,27 @@ pub struct DamagedFile {
     pub why: String,
 }
 
+/// What became of the files.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Those that are whole.
+    pub files: u64,
+    /// Their stored bytes.
+    pub bytes: u64,
+    /// Those that are not, in order.
+    pub damaged: Vec<DamagedFile>,
+    /// Those that the target cannot hold, in order.
+    pub left_out: Vec<DamagedFile>,
+}
+
+/// Why a file is not in the result.
+enum Loss<'a> {
+    /// Its bytes.
+    Damaged(&'a str),
+    /// The target.
+    LeftOut(String),
+}
+
 /// The files of one restore, being written.
 pub(crate) struct Writer {
     /// `None`: verified, not written.
@@ -59,6 +98,7 @@ pub(crate) struct Writer {
     parts: Vec<Part>,
     open: Mutex<HashMap<u32, Arc<File>>>,
     damaged: Mutex<Vec<DamagedFile>>,
+    left_out: Mutex<Vec<DamagedFile>>,
     written: AtomicU64,
     progress: Progress,
 }
@@ -73,7 +113,8 @@ struct State {
 #[derive(Default)]
 struct Work {
     made: bool,
-    damaged: bool,
+    /// Nothing more is written.
+    is_lost: bool,
     /// Of a file that comes in more than one piece.
     hashed: Option<Box<Whole>>,
 }
@@ -86,18 +127,19 @@ impl Writer {
         parts: Vec<Part>,
         progress: Progress,
     ) -> Result<Self> {
-        let state = |plan: PlannedFile| State { left: AtomicU64::new(plan.size), plan, work: Mutex::default() };
+        let state = |plan: PlannedFile| State { left: AtomicU64::new(plan.stored_bytes), plan, work: Mutex::default() };
         let writer = Self {
             staging,
             files: files.into_iter().map(state).collect(),
             parts,
             open: Mutex::default(),
             damaged: Mutex::default(),
+            left_out: Mutex::default(),
             written: AtomicU64::new(0),
             progress,
         };
         for (file, state) in (0..).zip(&writer.files) {
-            if state.plan.size == 0 {
+            if state.plan.stored_bytes == 0 {
                 let mut work = state.work();
                 writer.whole(file, state, &mut work, blake3::hash(b""))?;
             }
@@ -122,20 +164,20 @@ impl Writer {
             let bytes = &plaintext[start..start + part.bytes as usize];
             let file = {
                 let mut work = state.work();
-                match (&self.staging, work.damaged) {
+                match (&self.staging, work.is_lost) {
                     (_, true) => continue,
-                    (Some(staging), false) => Some(self.file(staging, part.file, state, &mut work)?),
+                    (Some(staging), false) => match self.file(staging, part.file, state, &mut work)? {
+                        Some(file) => Some(file),
+                        None => continue,
+                    },
                     (None, false) => None,
                 }
             };
             // Written and hashed by many at once: only what they found out is put together one after another.
             if let Some(file) = file {
-                file.write_all_at(bytes, part.file_offset).map_err(|cause| self.disk(state, "write", cause))?;
-                if FLUSH_FROM_BYTES <= state.plan.size {
-                    begin_to_flush(&file, part.file_offset, part.bytes.into());
-                }
+                state.write(&file, part.file_offset, bytes).map_err(|cause| self.disk(state, "write", cause))?;
             }
-            let size = state.plan.size;
+            let size = state.plan.stored_bytes;
             if bytes.len() as u64 == size {
                 let hash = blake3::hash(bytes);
                 self.progress.tell(Event::Restored { bytes: size });
@@ -144,7 +186,7 @@ impl Writer {
             }
             let hashed = hash_piece(size, part.file_offset, bytes);
             let mut work = state.work();
-            if work.damaged {
+            if work.is_lost {
                 continue;
             }
             work.hashed.get_or_insert_with(|| Box::new(Whole::new(size))).absorb(hashed);
@@ -164,17 +206,20 @@ impl Writer {
         for part in self.parts_of(ordinal) {
             let state = &self.files[part.file as usize];
             let mut work = state.work();
-            self.damage(part.file, state, &mut work, why)?;
+            self.lose_file(part.file, state, &mut work, Loss::Damaged(why))?;
         }
         Ok(())
     }
 
-    /// Files that are whole, their bytes, and what is damaged.
-    pub(crate) fn finish(self) -> (u64, u64, Vec<DamagedFile>) {
-        let mut damaged = self.damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
-        damaged.sort_by(|a, b| a.path.cmp(&b.path));
-        let whole = self.files.len() - damaged.len();
-        (whole as u64, self.written.into_inner(), damaged)
+    /// What became of the files.
+    pub(crate) fn finish(self) -> Written {
+        let [damaged, left_out] = [self.damaged, self.left_out].map(|files| {
+            let mut files = files.into_inner().unwrap_or_else(PoisonError::into_inner);
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            files
+        });
+        let files = (self.files.len() - damaged.len() - left_out.len()) as u64;
+        Written { files, bytes: self.written.into_inner(), damaged, left_out }
     }
 
     fn parts_of(&self, ordinal: u64) -> &[Part] {
@@ -183,43 +228,52 @@ impl Writer {
         &self.parts[start..end]
     }
 
-    /// The open file, made if this is its first byte.
-    fn file(&self, staging: &Staging, number: u32, state: &State, work: &mut Work) -> Result<Arc<File>> {
+    /// The open file, made if this is its first byte; `None` if the target cannot hold such a file.
+    fn file(&self, staging: &Staging, number: u32, state: &State, work: &mut Work) -> Result<Option<Arc<File>>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = open.get(&number) {
-            return Ok(Arc::clone(file));
+            return Ok(Some(Arc::clone(file)));
         }
         let path = &state.plan.path;
         let opened = if work.made { staging.open_file(path) } else { staging.make_file(path) };
         let file = Arc::new(opened.map_err(|errno| self.disk(state, "make", errno.into()))?);
-        work.made = true;
+        let is_new = !std::mem::replace(&mut work.made, true);
+        if is_new
+            && state.plan.has_holes()
+            && let Err(cause) = file.set_len(state.plan.size)
+        {
+            // A file of 2⁶² bytes takes no space, but not every file system can number them (N115).
+            drop(open);
+            let why = format!("the target cannot hold a file of {} bytes: {cause}", state.plan.size);
+            return self.lose_file(number, state, work, Loss::LeftOut(why)).map(|()| None);
+        }
         if OPEN_MAX <= open.len()
             && let Some(other) = open.keys().next().copied()
         {
             open.remove(&other);
         }
         open.insert(number, Arc::clone(&file));
-        Ok(file)
+        Ok(Some(file))
     }
 
     /// All bytes are there: attributes, or out with it.
     fn whole(&self, number: u32, state: &State, work: &mut Work, hash: blake3::Hash) -> Result<()> {
         if *hash.as_bytes() != *state.plan.hash.as_bytes() {
-            return self.damage(number, state, work, "its content is not what its manifest says");
+            return self.lose_file(number, state, work, Loss::Damaged("its content is not what its manifest says"));
         }
         if let Some(staging) = &self.staging {
-            let file = self.file(staging, number, state, work)?;
-            let Attributes { mode, modified } = state.plan.attributes;
-            finish_file(&file, Attributes { mode: mode & FILE_MODE, modified })
+            let Some(file) = self.file(staging, number, state, work)? else { return Ok(()) };
+            staging
+                .finish_file(&file, &state.plan.attributes)
                 .map_err(|errno| self.disk(state, "set attributes of", errno.into()))?;
             self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         }
-        self.written.fetch_add(state.plan.size, Ordering::Relaxed);
+        self.written.fetch_add(state.plan.stored_bytes, Ordering::Relaxed);
         Ok(())
     }
 
-    fn damage(&self, number: u32, state: &State, work: &mut Work, why: &str) -> Result<()> {
-        if std::mem::replace(&mut work.damaged, true) {
+    fn lose_file(&self, number: u32, state: &State, work: &mut Work, loss: Loss<'_>) -> Result<()> {
+        if std::mem::replace(&mut work.is_lost, true) {
             return Ok(());
         }
         work.hashed = None;
@@ -228,9 +282,15 @@ impl Writer {
             let removed = staging.remove_file(&state.plan.path);
             removed.map_err(|errno| self.disk(state, "remove", errno.into()))?;
         }
-        let damaged = DamagedFile { path: state.plan.name.clone(), why: why.to_owned() };
-        self.progress.tell(Event::Damaged { path: damaged.path.clone(), why: damaged.why.clone() });
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(damaged);
+        let path = state.plan.name.clone();
+        let (files, lost) = match loss {
+            Loss::Damaged(why) => {
+                self.progress.tell(Event::Damaged { path: path.clone(), why: why.to_owned() });
+                (&self.damaged, DamagedFile { path, why: why.to_owned() })
+            }
+            Loss::LeftOut(why) => (&self.left_out, DamagedFile { path, why }),
+        };
+        files.lock().unwrap_or_else(PoisonError::into_inner).push(lost);
         Ok(())
     }
 
@@ -240,6 +300,33 @@ impl Writer {
 }
 
 impl State {
+    /// Writes stored bytes where they belong, holes left out.
+    fn write(&self, file: &File, mut stored: u64, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let (offset, room) = self.place(stored);
+            let (now, rest) = bytes.split_at(usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len())));
+            file.write_all_at(now, offset)?;
+            if FLUSH_FROM_BYTES <= self.plan.stored_bytes {
+                begin_to_flush(file, offset, now.len() as u64);
+            }
+            stored += now.len() as u64;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Where a stored byte goes, and how many behind it go behind it.
+    fn place(&self, stored: u64) -> (u64, u64) {
+        let segments = &self.plan.segments;
+        match segments.partition_point(|segment| segment.stored <= stored).checked_sub(1) {
+            None => (stored, u64::MAX),
+            Some(at) => {
+                let within = stored - segments[at].stored;
+                (segments[at].offset + within, segments[at].bytes - within)
+            }
+        }
+    }
+
     fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }

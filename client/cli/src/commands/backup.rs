@@ -18,8 +18,12 @@ use crate::text::{base64, count, size, span, utf8};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 One directory: the snapshot holds what is inside it. A file, or several paths: each under its base name; equal base
-names are refused. Symbolic links are kept, not followed. What is neither file, directory nor link is skipped and
-counted (exit code 5).
+names are refused. Symbolic links are kept, not followed.
+
+Kept are names of any bytes, times to the nanosecond, owners, permissions, extended attributes with access control
+lists and capabilities, hard links, holes (neither read nor sent), FIFOs and devices. Sockets, and what cannot be
+read, are skipped, named and counted (exit code 5). What changes while it is read is kept as it was read, and what
+vanishes is not kept; both are named and counted as `changed`, and change nothing about the exit code.
 
 The snapshot's name is LABEL within this writer; backing up under the same name again makes the next version of it,
 and sends only what is new. Without --name it is the last component of the path: `www` for /srv/www.
@@ -56,7 +60,9 @@ struct Done {
     files: u64,
     dirs: u64,
     links: u64,
+    special: u64,
     skipped: u64,
+    changed: u64,
     bytes_read: u64,
     bytes_sent: u64,
     chunks_new: u64,
@@ -112,7 +118,9 @@ impl From<strongroom::backup::Backup> for Done {
             files: done.files,
             dirs: done.dirs,
             links: done.links,
+            special: done.special,
             skipped: done.skipped,
+            changed: done.changed,
             bytes_read: done.bytes_read,
             bytes_sent: done.bytes_sent,
             chunks_new: done.chunks_new,
@@ -128,8 +136,12 @@ impl From<strongroom::backup::Backup> for Done {
 
 impl Item for Done {
     fn text(&self) -> String {
+        let special = match self.special {
+            0 => String::new(),
+            special => format!(", {}", count(special, "FIFO or device", "FIFOs and devices")),
+        };
         let mut text = format!(
-            "snapshot {} of `{}` in vault {}\n{}, {}, {}; {} read, {} sent in {}",
+            "snapshot {} of `{}` in vault {}\n{}, {}, {}{special}; {} read, {} sent in {}",
             self.snapshot,
             self.name,
             self.vault,
@@ -142,6 +154,10 @@ impl Item for Done {
         );
         if self.skipped != 0 {
             text.push_str(&format!("\n{} skipped, named above", count(self.skipped, "entry was", "entries were")));
+        }
+        if self.changed != 0 {
+            let entries = count(self.changed, "entry", "entries");
+            text.push_str(&format!("\n{entries} changed or vanished while they were read, named above"));
         }
         text.push_str(&format!(
             "\nstored {}: survives the loss of {} or {} from now on",
@@ -189,7 +205,9 @@ mod tests {
             files: 1,
             dirs: 2,
             links: 3,
+            special: 10,
             skipped: 4,
+            changed: 11,
             bytes_read: 5,
             bytes_sent: 6,
             chunks_new: 7,
@@ -205,11 +223,13 @@ mod tests {
     #[test]
     fn the_result_has_the_fields_of_the_contract() {
         let expected = format!(
-            r#"{{"type":"backup","snapshot":"{}","vault":"papers","name":"etc","files":1,"dirs":2,"links":3,"skipped":4,"bytes_read":5,"bytes_sent":6,"chunks_new":7,"chunks_known":8,"seconds":9.5,"code":"4+2","handed_over":0,"survives":{{"regions":1,"nodes":2}},"receipt":"AQID"}}"#,
+            r#"{{"type":"backup","snapshot":"{}","vault":"papers","name":"etc","files":1,"dirs":2,"links":3,"special":10,"skipped":4,"changed":11,"bytes_read":5,"bytes_sent":6,"chunks_new":7,"chunks_known":8,"seconds":9.5,"code":"4+2","handed_over":0,"survives":{{"regions":1,"nodes":2}},"receipt":"AQID"}}"#,
             "ab".repeat(16)
         );
         assert_eq!(serde_json::to_string(&done()).unwrap(), expected);
+        assert!(done().text().contains("3 links, 10 FIFOs and devices; 5 B read"), "{}", done().text());
         assert!(done().text().contains("4 entries were skipped"));
+        assert!(done().text().contains("11 entries changed or vanished"));
         let unsigned = Done { handed_over: None, receipt: None, ..done() };
         assert!(serde_json::to_string(&unsigned).unwrap().ends_with(r#""nodes":2},"receipt":null}"#));
     }

@@ -17,6 +17,9 @@ use crate::which::Which;
 #[command(after_help = "\
 Needs a restorer's profile: names inside snapshots are sealed. PATH shows that entry and what is below it.
 
+Kinds are file, dir, link (symbolic), hardlink (one more name of an entry before it), fifo, char and block (devices)
+and other (of a newer version).
+
 Examples:
   strongroom ls latest --vault papers
   strongroom ls 0123abcd etc/ssh --json")]
@@ -65,6 +68,10 @@ impl From<ListedEntry> for Shown {
                 EntryKind::File => "file",
                 EntryKind::Directory => "dir",
                 EntryKind::Symlink => "link",
+                EntryKind::HardLink => "hardlink",
+                EntryKind::Fifo => "fifo",
+                EntryKind::CharacterDevice => "char",
+                EntryKind::BlockDevice => "block",
                 EntryKind::Other => "other",
             },
             mode: entry.mode,
@@ -77,7 +84,7 @@ impl From<ListedEntry> for Shown {
 impl Item for Shown {
     fn text(&self) -> String {
         let mtime = self.mtime.as_deref().unwrap_or("-");
-        format!("{:5}  {:04o}  {:>9}  {mtime:30}  {}", self.kind, self.mode, size(self.bytes), self.path)
+        format!("{:8}  {:04o}  {:>9}  {mtime:30}  {}", self.kind, self.mode, size(self.bytes), self.path)
     }
 }
 
@@ -95,9 +102,13 @@ mod tests {
             mode: 0o644,
             bytes: 5,
             modified: Moment { seconds: 0, nanos: 0 },
+            owner: None,
+            names: 1,
+            target: None,
+            device: None,
         });
         let expected = r#"{"type":"entry","path":{"b64":"ZXRjL/8="},"kind":"file","mode":420,"bytes":5,"mtime":"1970-01-01T00:00:00Z"}"#;
         assert_eq!(serde_json::to_string(&shown).unwrap(), expected);
-        assert!(shown.text().starts_with("file   0644        5 B"), "{}", shown.text());
+        assert!(shown.text().starts_with("file      0644        5 B"), "{}", shown.text());
     }
 }

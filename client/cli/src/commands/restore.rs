@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use serde::Serialize;
-use strongroom::restore::{Occupied, RestoreRequest, Restored};
+use strongroom::restore::{Lacking, NotGiven, Occupied, RestoreRequest, Restored, Special};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -22,12 +22,18 @@ Needs a restorer's profile. Everything is checked into a staging directory first
 end: DIR absent, it appears whole; DIR empty, it is filled; DIR not empty, it is refused unless --into, which replaces
 files of the same name. One PATH: DIR holds what is inside it, or the file; several: DIR holds each under its base name.
 
+Owners are set by number, as far as your rights allow: root gives all, others only their own. What entries lack is
+said in one line for each reason, and changes nothing about the exit code. Set-uid and set-gid bits and capabilities
+are taken away and devices left out unless --special asks for them. What is left out is named; the exit code is 5.
+Holes stay holes; only what is stored must fit.
+
 Files that are damaged everywhere are left out and named; the exit code is 6 then. An interrupted restore shows
 nothing; the next one clears up behind it.
 
 Examples:
   strongroom restore latest --vault papers --to /tmp/www
   strongroom restore 0123abcd etc/ssh --to /tmp/ssh
+  sudo strongroom restore latest --vault machines --name web-1/root --to /mnt/new --special
   strongroom restore latest srv/a srv/b --vault papers --name web-1/nightly --to /srv --into")]
 pub struct Restore {
     /// Which snapshot.
@@ -45,6 +51,19 @@ pub struct Restore {
     /// DIR may hold something; files of the same name are replaced.
     #[arg(long, env = "STRONGROOM_INTO", value_parser = FalseyValueParser::new())]
     into: bool,
+
+    /// Give set-uid and set-gid bits and capabilities, and make devices: for whole machines that you trust.
+    #[arg(long, env = "STRONGROOM_SPECIAL", value_parser = FalseyValueParser::new())]
+    special: bool,
+}
+
+/// What restored entries lack, for one reason.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "not_given")]
+struct Lack {
+    what: &'static str,
+    entries: u64,
+    why: String,
 }
 
 /// The result.
@@ -68,6 +87,7 @@ impl Restore {
         let request = RestoreRequest {
             paths: self.paths.into_iter().map(OsString::into_vec).collect(),
             occupied: if self.into { Occupied::Merged } else { Occupied::Refused },
+            special: if self.special { Special::Given } else { Special::LeftOut },
             progress: watch.progress(),
             ..RestoreRequest::new(self.which.resolve(&client).await?, self.to.clone())
         };
@@ -76,6 +96,10 @@ impl Restore {
             watch.skipped(&entry.path, &entry.why);
         }
         drop(watch);
+        for lack in &restored.not_given {
+            context.output.json(&Lack::from(lack))?;
+            context.output.note(&text_of(lack));
+        }
         context.output.item(&Done {
             snapshot: restored.snapshot.to_string(),
             to: FileName::of(&self.to),
@@ -87,6 +111,29 @@ impl Restore {
         })?;
         Ok(exit_of(&restored))
     }
+}
+
+impl From<&NotGiven> for Lack {
+    fn from(lack: &NotGiven) -> Self {
+        let what = match lack.what {
+            Lacking::Owner => "owner",
+            Lacking::Power => "power",
+            Lacking::Attributes => "attributes",
+            Lacking::Mode => "mode",
+        };
+        Self { what, entries: lack.entries, why: lack.why.clone() }
+    }
+}
+
+/// What entries lack, for people.
+fn text_of(lack: &NotGiven) -> String {
+    let what = match lack.what {
+        Lacking::Owner => "their owners",
+        Lacking::Power => "set-uid bits, set-gid bits or capabilities",
+        Lacking::Attributes => "extended attributes",
+        Lacking::Mode => "their permissions",
+    };
+    format!("{} restored without {what}: {}", count(lack.entries, "entry was", "entries were"), lack.why)
 }
 
 /// Damage weighs more than what this version does not understand.
@@ -139,6 +186,7 @@ mod tests {
             blobs_rebuilt: 5,
             damaged: some(damaged),
             left_out: some(left_out),
+            not_given: Vec::new(),
         }
     }
 
@@ -147,6 +195,14 @@ mod tests {
         assert_eq!(exit_of(&restored(0, 0)), Exit::Done);
         assert_eq!(exit_of(&restored(0, 1)), Exit::SomeSkipped);
         assert_eq!(exit_of(&restored(1, 1)), Exit::DamageFound);
+    }
+
+    #[test]
+    fn what_entries_lack_is_one_object_and_one_line_a_reason() {
+        let lack = NotGiven { what: Lacking::Owner, why: "only root".into(), entries: 2 };
+        let expected = r#"{"type":"not_given","what":"owner","entries":2,"why":"only root"}"#;
+        assert_eq!(serde_json::to_string(&Lack::from(&lack)).unwrap(), expected);
+        assert_eq!(text_of(&lack), "2 entries were restored without their owners: only root");
     }
 
     #[test]
