@@ -4,20 +4,23 @@
 //! N102 and N103 are in `identity_and_tls.rs`. N112 cannot be shown from outside: it stands where the SDK seals
 //! (`client/src/backup/sealer.rs`); so do the other halves of N114 and N115 (`proto/format`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use strongroom::keyring;
-use strongroom::restore::RestoreRequest;
+use strongroom::restore::{Lacking, RestoreRequest};
 use strongroom::snapshots::SnapshotName;
 use strongroom::vaults::NewVault;
 use strongroom_format::codec;
 use strongroom_format::command::{Attested, Body, Command, Opened, SignedCommand};
 use strongroom_format::id::{ClusterEpoch, DomainId, GroupId, SnapshotId, StatementVersion, VaultId};
 use strongroom_format::keys::SenderKey;
-use strongroom_format::manifest::entry::{Content, Piece};
+use strongroom_format::manifest::entry::{Access, Content, Device, Owner, Piece};
+use strongroom_format::manifest::holes::Hole;
+use strongroom_format::manifest::xattr::{RESTORE_MARK, Xattr};
 use strongroom_format::outcome::Done;
 use strongroom_format::seal::Kind;
 use strongroom_format::sign::{Signed, SigningKey, sign_command, unsigned_command};
@@ -381,19 +384,45 @@ async fn n115_a_manifest_with_tricks_harms_nothing_outside_and_fills_nothing() {
     let mut set_uid = file_of("set-uid", &contents, pieces());
     set_uid.attributes.mode = 0o6755;
     let target = outside.to_str().expect("UTF-8").as_bytes().to_vec();
+    set_uid.names = 2;
+    let disk = Device { access: Access::Block, major: 8, minor: 0 };
+    // Not a byte of it is stored, and no file system can hold it.
+    let mut boundless = file_of("boundless", b"", Vec::new());
+    if let Content::File(file) = &mut boundless.content {
+        (file.size, file.holes) = (i64::MAX as u64, vec![Hole { offset: 0, bytes: i64::MAX as u64 }]);
+    }
+    let mut marked = entry("marked", 0o755, Content::Directory);
+    marked.attributes.owner = Some(Owner { user: 4242, group: 4242 });
+    marked.attributes.xattrs = [("security.capability", &[1, 0, 0, 2][..]), (RESTORE_MARK, b"tenant ab"), ("x.y", b"")]
+        .map(|(name, value)| Xattr { name: name.into(), value: value.into() })
+        .into();
     let entries = [
-        entry("device", 0o644, Content::Other { kind: 4, pieces: Vec::new() }),
+        boundless,
+        entry("device", 0o644, Content::Device(disk)),
         entry("elsewhere", 0o777, Content::Symlink { target }),
+        marked,
+        entry("newer", 0o644, Content::Other { kind: 99, pieces: Vec::new() }),
         set_uid,
+        entry("set-uid too", 0o6755, Content::HardLink { back: 1 }),
     ];
     let snapshot = forge.write(&[vec![blob.clone()]], &entries).await;
     let restorer = cluster.client("globex-restorer").await;
     let to = cluster.scratch().join("restored");
     let restored = restore(&restorer, snapshot, &to).await;
-    let left_out: Vec<&[u8]> = restored.left_out.iter().map(|file| file.path.as_slice()).collect();
-    assert_eq!(left_out, [b"device"]);
-    let mode = fs::metadata(to.join("set-uid")).expect("the file").permissions().mode() & 0o7777;
-    assert_eq!(mode, 0o755, "set-uid is not given unasked");
+    let left_out: BTreeSet<&[u8]> = restored.left_out.iter().map(|file| file.path.as_slice()).collect();
+    assert_eq!(left_out, BTreeSet::from([&b"boundless"[..], b"device", b"newer"]));
+    assert!(restored.is_whole());
+    for name in ["set-uid", "set-uid too"] {
+        let mode = fs::metadata(to.join(name)).expect("the file").permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o755, "set-uid is not given unasked");
+    }
+    let power: u64 =
+        restored.not_given.iter().filter(|lack| lack.what == Lacking::Power).map(|lack| lack.entries).sum();
+    assert_eq!(power, 2, "set-uid bits and a capability: {:?}", restored.not_given);
+    let marked = fs::File::open(to.join("marked")).expect("the directory");
+    for name in [RESTORE_MARK, "security.capability"] {
+        assert!(rustix::fs::fgetxattr(&marked, name, &mut [0; 100][..]).is_err(), "{name} came from the manifest");
+    }
     assert!(fs::symlink_metadata(to.join("elsewhere")).expect("the link").is_symlink());
     assert_eq!(fs::read_dir(&outside).expect("the directory").count(), 0, "nothing was written through the link");
     // Restoring into the same place again does not follow it either.
@@ -414,26 +443,6 @@ async fn n115_a_manifest_with_tricks_harms_nothing_outside_and_fills_nothing() {
         assert!(!to.exists());
         assert!(restorer.verify(snapshot, &[], strongroom::progress::Progress::silent()).await.is_err());
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn n115_what_a_tree_has_besides_files_is_left_out_of_the_backup_and_counted() {
-    let cluster = shared();
-    let source = cluster.scratch();
-    trees::plant(&source, "n115 kinds");
-    fs::write(source.join("program"), b"#!/bin/sh\n").expect("a file can be written");
-    fs::set_permissions(source.join("program"), fs::Permissions::from_mode(0o4755)).expect("a mode can be set");
-    let _socket = std::os::unix::net::UnixListener::bind(source.join("socket")).expect("a socket");
-    let status = std::process::Command::new("mkfifo").arg(source.join("fifo")).status().expect("mkfifo runs");
-    assert!(status.success());
-    let writer = cluster.client("acme-writer").await;
-    let backup = back_up(&writer, &source, "papers", "n115").await;
-    assert_eq!(backup.skipped, 2);
-    let to = cluster.scratch().join("restored");
-    restore(&cluster.client("acme-restorer").await, backup.snapshot, &to).await;
-    assert!(!to.join("socket").exists() && !to.join("fifo").exists());
-    let mode = fs::metadata(to.join("program")).expect("the file").permissions().mode() & 0o7777;
-    assert_eq!(mode, 0o755);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -408,7 +408,7 @@ pub async fn upload(speaker: &Speaker, messages: Vec<Ask>) -> Result<Vec<Reply>,
 
 /// Mode, and a time of no meaning.
 pub fn attributes(mode: u32) -> Attributes {
-    Attributes { mode, modified: Moment { seconds: 1_700_000_000, nanos: 0 } }
+    Attributes { mode, modified: Moment { seconds: 1_700_000_000, nanos: 0 }, ..Attributes::default() }
 }
 
 /// A file whose bytes are those of chunk number `first`, and of those that follow.
@@ -422,11 +422,11 @@ pub fn file_of(path: &str, contents: &[u8], pieces: Vec<Piece>) -> Entry {
     let size = pieces.iter().map(|piece| piece.length).sum();
     let hash = Digest::from_bytes(*blake3::hash(contents).as_bytes());
     let last_read = Moment { seconds: 1_700_000_000, nanos: 0 };
-    entry(path, 0o644, Content::File(File { size, pieces, hash, last_read }))
+    entry(path, 0o644, Content::File(File { size, pieces, hash, last_read, holes: Vec::new() }))
 }
 
 /// Any entry.
 pub fn entry(path: &str, mode: u32, content: Content) -> Entry {
     let path = EntryPath::new(path.as_bytes()).expect("a path");
-    Entry { path, attributes: attributes(mode), content, unknown: Vec::new() }
+    Entry { path, attributes: attributes(mode), names: 1, content, unknown: Vec::new() }
 }

@@ -1,6 +1,7 @@
 //! Tests of whole nodes: processes are started, attacked and asked through the SDK, and past it. One binary, so that it
 //! links once; one cluster that most tests share (`shared.rs`).
 
+mod awkward;
 mod bearer;
 mod canaries;
 mod claims;

@@ -7,6 +7,7 @@ mod cluster;
 mod governance;
 mod keys;
 mod machines;
+mod ordinary;
 mod people;
 mod program;
 mod proofs;

@@ -57,6 +57,7 @@ fn a_backup_is_listed_verified_and_restored() {
         [
             "bytes_read",
             "bytes_sent",
+            "changed",
             "chunks_known",
             "chunks_new",
             "code",
@@ -69,6 +70,7 @@ fn a_backup_is_listed_verified_and_restored() {
             "seconds",
             "skipped",
             "snapshot",
+            "special",
             "survives",
             "type",
             "vault",
@@ -173,12 +175,50 @@ fn a_second_backup_sends_what_is_new_and_is_the_latest() {
 fn what_cannot_be_backed_up_is_named_and_the_code_is_5() {
     let (cluster, home) = (cluster(), tempfile::tempdir().unwrap());
     let top = tree(home.path());
-    assert!(Command::new("mkfifo").arg(top.join("pipe")).status().unwrap().success());
+    let _socket = std::os::unix::net::UnixListener::bind(top.join("socket")).unwrap();
     let ran = cluster.run("acme-writer", ["backup", text(&top), "--vault", &cluster.vault()]);
     assert_eq!(ran.code, 5, "{}{}", ran.stdout, ran.stderr);
     assert_eq!(ran.last()["skipped"], 1);
-    assert!(ran.lines().iter().any(|line| line["type"] == "skipped" && line["path"] == "pipe"), "{}", ran.stdout);
-    assert!(ran.stderr.contains("skipped: pipe"), "{}", ran.stderr);
+    assert!(ran.lines().iter().any(|line| line["type"] == "skipped" && line["path"] == "socket"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("skipped: socket"), "{}", ran.stderr);
+}
+
+#[test]
+fn n115_power_comes_back_only_when_asked_and_kinds_have_their_names() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (cluster, home) = (cluster(), tempfile::tempdir().unwrap());
+    let top = tree(home.path());
+    assert!(Command::new("mkfifo").arg(top.join("pipe")).status().unwrap().success());
+    fs::hard_link(top.join("index.html"), top.join("inner/again")).unwrap();
+    fs::write(top.join("program"), "#!/bin/true").unwrap();
+    fs::set_permissions(top.join("program"), fs::Permissions::from_mode(0o4755)).unwrap();
+    let backup = back_up(&top, &cluster.vault());
+    assert_eq!((&backup["special"], &backup["links"], &backup["changed"]), (&json!(1), &json!(2), &json!(0)));
+
+    let entries = cluster.run("acme-restorer", ["ls", id(&backup)]);
+    let kind = |path: &str| entries.lines().iter().find(|line| line["path"] == path).unwrap()["kind"].clone();
+    assert_eq!(
+        (kind("pipe"), kind("inner/again"), kind("inner/link")),
+        ("fifo".into(), "hardlink".into(), "link".into())
+    );
+
+    let mode = |to: &Path| fs::metadata(to.join("program")).unwrap().permissions().mode() & 0o7777;
+    let (plain, special) = (home.path().join("plain"), home.path().join("special"));
+    let ran = cluster.run("acme-restorer", ["restore", id(&backup), "--to", text(&plain)]);
+    ran.done();
+    assert_eq!(mode(&plain), 0o755);
+    let lacks: Vec<Value> = ran.lines().into_iter().filter(|line| line["type"] == "not_given").collect();
+    assert_eq!((lacks.len(), &lacks[0]["what"], &lacks[0]["entries"]), (1, &json!("power"), &json!(1)));
+    assert!(ran.stderr.contains("1 entry was restored without set-uid bits"), "{}", ran.stderr);
+    let ran = cluster.run("acme-restorer", ["restore", id(&backup), "--to", text(&special), "--special"]);
+    ran.done();
+    assert_eq!(mode(&special), 0o4755);
+    assert!(!ran.stdout.contains("not_given"), "{}", ran.stdout);
+    let same = |one: &str, other: &str| {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::metadata(special.join(one)).unwrap().ino() == fs::metadata(special.join(other)).unwrap().ino()
+    };
+    assert!(same("index.html", "inner/again") && !same("index.html", "program"));
 }
 
 #[test]
@@ -324,9 +364,14 @@ fn a_cluster_that_does_not_answer_is_unavailable_at_the_deadline() {
 fn an_interrupted_backup_ends_with_130() {
     let (cluster, home) = (cluster(), tempfile::tempdir().unwrap());
     let vault = cluster.vault();
-    // Sparse: large enough that it cannot be done before the signal.
+    // Large enough that it cannot be done before the signal, and no two of its chunks alike.
     let large = home.path().join("large");
-    fs::File::create(&large).unwrap().set_len(64 << 30).unwrap();
+    let mut noise: Vec<u8> = (0..1_u32 << 22).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let mut file = fs::File::create(&large).unwrap();
+    for round in 0..192_u64 {
+        noise.chunks_mut(1 << 16).for_each(|some| some[..8].copy_from_slice(&round.to_le_bytes()));
+        std::io::Write::write_all(&mut file, &noise).unwrap();
+    }
     let large = fs::canonicalize(large).unwrap();
     let mut child = strongroom()
         .args(["--json", "--profile", text(&cluster.profile("acme-writer")), "backup", text(&large), "--vault", &vault])
