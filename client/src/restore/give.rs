@@ -212,9 +212,9 @@ pub(crate) fn times(modified: Moment) -> Timestamps {
 /// u32 for each line (`linux/posix_acl_xattr.h`). Nothing, if it is none.
 fn group_bits(list: &[u8]) -> u32 {
     const GROUP: u16 = 0x04;
-    let lines = list.get(4..).unwrap_or_default().chunks_exact(8);
-    let of_group = |line: &&[u8]| u16::from_le_bytes([line[0], line[1]]) == GROUP;
-    lines.into_iter().find(of_group).map_or(0, |line| u32::from(line[2] & 0o7))
+    let mut lines = list.get(4..).unwrap_or_default().chunks_exact(8);
+    let of_group = lines.find(|line| u16::from_le_bytes([line[0], line[1]]) == GROUP);
+    of_group.map_or(0, |line| u32::from(line[2] & 0o7))
 }
 
 #[cfg(test)]
