@@ -256,9 +256,9 @@ impl Staging {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner).clear();
         directories.sort_by_key(|directory| std::cmp::Reverse(directory.path.depth()));
         // A directory that its owner may not write into cannot be moved to another parent; so the uppermost get their
-        // attributes at the end.
+        // attributes at the end, each once: what they lack is counted.
         let deep = match self.how {
-            How::Absent(_) => 0,
+            How::Absent(_) => 1,
             How::Inside(_) => 2,
         };
         for attributes in directories.iter().filter(|attributes| deep <= attributes.path.depth()) {
