@@ -51,6 +51,7 @@ pub mod client;
 mod connect;
 pub mod enrol;
 pub mod error;
+pub mod globs;
 pub mod governance;
 mod handle;
 pub mod identities;
