@@ -7,6 +7,7 @@
 //! Not here: what is allowed (`node/core`), how bytes travel (`proto/strongroom.proto`).
 
 pub mod aead;
+pub mod any_key;
 pub mod chunk;
 pub mod code;
 pub mod codec;
@@ -27,6 +28,7 @@ pub mod records;
 pub mod role;
 pub mod seal;
 pub mod secret;
+pub mod sheet;
 pub mod sign;
 mod siv;
 pub mod statement;

@@ -11,5 +11,6 @@ mod keyfiles;
 mod proofs;
 mod records;
 mod sample;
+mod sheets;
 mod signed;
 mod wraps;
