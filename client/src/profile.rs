@@ -25,13 +25,18 @@
 //! ```
 //!
 //! Paths are relative to the profile's directory. An unknown key is an error, because a misspelt pin is no pin.
-//! Not here: reading the keys (`keyring.rs`), what the state directory holds (`state.rs`).
+//! Not here: which keys there are and what is said of them (`profile/keys.rs`), reading key files (`keyring.rs`), what the
+//! state directory holds (`state.rs`). `deploy/profile.example.toml` is a profile with every key explained.
+
+mod fault;
+mod keys;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use strongroom_format::id::{ClusterName, PublicKey, TenantId, TenantName};
 
+use self::fault::Fault;
 use crate::error::{Error, Result};
 
 /// The largest profile that is read.
@@ -108,9 +113,11 @@ impl Profile {
     pub fn read(path: &Path) -> Result<Self> {
         let length = std::fs::metadata(path).map_err(|cause| Error::file("read", path, cause))?.len();
         if PROFILE_BYTES_MAX < length {
-            return Err(bad(path, "the file is too large for a profile"));
+            return Err(bad(path, &Fault::new("the file is too large for a profile", "name the profile itself")));
         }
-        let text = std::fs::read_to_string(path).map_err(|cause| Error::file("read", path, cause))?;
+        let bytes = std::fs::read(path).map_err(|cause| Error::file("read", path, cause))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| bad(path, &Fault::new("the file is no UTF-8 text", "name the profile itself: a TOML file")))?;
         let absolute = std::path::absolute(path).map_err(|cause| Error::file("find", path, cause))?;
         let base = absolute.parent().unwrap_or(Path::new("/"));
         Self::parse(&text, base).map_err(|why| bad(path, &why))
@@ -131,30 +138,28 @@ impl Profile {
         })
     }
 
-    fn parse(text: &str, base: &Path) -> std::result::Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|fault| fault.to_string())?;
-        if file.cluster.endpoints.is_empty() {
-            return Err("cluster.endpoints is empty".into());
-        }
-        for endpoint in &file.cluster.endpoints {
-            if !is_endpoint(endpoint) {
-                return Err(format!("cluster.endpoints: `{endpoint}` is not host:port"));
-            }
-        }
+    fn parse(text: &str, base: &Path) -> std::result::Result<Self, Fault> {
+        let table: toml::Table = toml::from_str(text).map_err(|fault| not_toml(text, &fault))?;
+        keys::check(&table)?;
+        let file: File = table.try_into().map_err(|fault: toml::de::Error| {
+            Fault::new(fault.message(), "correct that value; deploy/profile.example.toml shows every key")
+        })?;
         let place = |path: PathBuf| base.join(path);
+        let of_key =
+            |key: &'static str| move |why: String| Fault::new(format_args!("{key}: {why}"), keys::next_for(key));
         let tenant = match file.tenant {
             None => None,
             Some(section) => Some(TenantSection {
-                name: section.name.parse().map_err(|why| format!("tenant.name: {why}"))?,
-                id: section.id.map(|id| id.parse()).transpose().map_err(|why| format!("tenant.id: {why}"))?,
-                root: section.root.parse().map_err(|why| format!("tenant.root: {why}"))?,
+                name: parsed(&section.name).map_err(of_key("tenant.name"))?,
+                id: section.id.as_deref().map(parsed).transpose().map_err(of_key("tenant.id"))?,
+                root: parsed(&section.root).map_err(of_key("tenant.root"))?,
                 state: place(section.state),
             }),
         };
-        Ok(Self {
+        let profile = Self {
             cluster: ClusterSection {
-                name: file.cluster.name.parse().map_err(|why| format!("cluster.name: {why}"))?,
-                endpoints: file.cluster.endpoints,
+                name: parsed(&file.cluster.name).map_err(of_key("cluster.name"))?,
+                endpoints: endpoints(file.cluster.endpoints)?,
                 roots: place(file.cluster.roots),
             },
             tenant,
@@ -170,17 +175,78 @@ impl Profile {
                 writers: file.keys.writers.into_iter().map(place).collect(),
                 recipients: file.keys.recipients.into_iter().map(place).collect(),
             },
-        })
+        };
+        profile.agrees_with_itself()?;
+        Ok(profile)
+    }
+
+    /// Whether no two keys say what cannot both be true.
+    fn agrees_with_itself(&self) -> std::result::Result<(), Fault> {
+        if self.tenant.is_none() && self.keys != KeysSection::default() {
+            return Err(Fault::new(
+                "[keys] stands without [tenant]: keys are a tenant's, operators have none",
+                "add [tenant] with name, root and state, or remove [keys]",
+            ));
+        }
+        let named = [
+            ("cluster.roots", Some(&self.cluster.roots)),
+            ("identity.certificate", Some(&self.identity.certificate)),
+            ("identity.key", Some(&self.identity.key)),
+            ("identity.signing", Some(&self.identity.signing)),
+            ("keys.root", self.keys.root.as_ref()),
+            ("keys.writer", self.keys.writer.as_ref()),
+            ("keys.restorer", self.keys.restorer.as_ref()),
+        ];
+        for (at, (key, path)) in named.iter().enumerate() {
+            if let Some((before, _)) = named[..at].iter().find(|(_, other)| path.is_some() && other == path) {
+                return Err(Fault::new(
+                    format_args!("{before} and {key} name the same file"),
+                    "name the file that each is about: each of them is a file of its own",
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
-fn bad(path: &Path, why: &str) -> Error {
-    Error::refused(
-        "INVALID_ARGUMENT",
-        "PROFILE",
-        format_args!("{}: {why}", path.display()),
-        "correct the profile; every key is explained in CONTRACTS and `strongroom::profile`",
+fn not_toml(text: &str, fault: &toml::de::Error) -> Fault {
+    let line =
+        fault.span().map_or(1, |span| 1 + text.get(..span.start).map_or(0, |before| before.matches('\n').count()));
+    Fault::new(
+        format_args!("line {line}: {}", fault.message().lines().next().unwrap_or("it is no TOML")),
+        "correct that line; texts stand in quotes, lists in brackets: endpoints = [\"a.example:7701\"]",
     )
+}
+
+fn parsed<T>(text: &str) -> std::result::Result<T, String>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|why: T::Err| why.to_string())
+}
+
+fn endpoints(named: Vec<String>) -> std::result::Result<Vec<String>, Fault> {
+    let next = || keys::next_for("cluster.endpoints");
+    if named.is_empty() {
+        return Err(Fault::new("cluster.endpoints is empty", next()));
+    }
+    for (at, endpoint) in named.iter().enumerate() {
+        if !is_endpoint(endpoint) {
+            return Err(Fault::new(format_args!("cluster.endpoints: `{endpoint}` is not host:port"), next()));
+        }
+        if named[..at].contains(endpoint) {
+            return Err(Fault::new(
+                format_args!("cluster.endpoints: `{endpoint}` stands there twice"),
+                "name each once",
+            ));
+        }
+    }
+    Ok(named)
+}
+
+fn bad(path: &Path, fault: &Fault) -> Error {
+    Error::refused("INVALID_ARGUMENT", "PROFILE", format_args!("{}: {}", path.display(), fault.what), &fault.next)
 }
 
 /// Whether the text is `host:port`, where an IPv6 address stands in brackets.
@@ -265,7 +331,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_an_error() {
         let misspelt = example().replace("root = ", "rot = \"x\"\nroot = ");
-        assert!(Profile::parse(&misspelt, Path::new("/")).unwrap_err().contains("rot"));
+        assert!(Profile::parse(&misspelt, Path::new("/")).unwrap_err().what.contains("tenant.rot"));
         let section = format!("{}\n[extra]\n", example());
         assert!(Profile::parse(&section, Path::new("/")).is_err());
     }
@@ -278,11 +344,70 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_is_named_with_what_would_be_right() {
+        for (from, to, what, next) in [
+            ("name = \"prod\"\n", "", "cluster.name is missing", "add `name = \"…\"` under [cluster]"),
+            ("endpoints = ", "endpoint = ", "cluster.endpoint is no key", "did you mean `endpoints`"),
+            ("endpoints = [\"127.0.0.1:7420\", \"[::1]:7\"]", "endpoints = \"h:1\"", "must be a list", "endpoints = ["),
+            ("\"[::1]:7\"", "\"127.0.0.1:7420\"", "stands there twice", "name each once"),
+            ("\"[::1]:7\"", "7", "must be a list of texts", "endpoints = ["),
+            ("[\"127.0.0.1:7420\", \"[::1]:7\"]", "[]", "endpoints is empty", "host:port"),
+            ("127.0.0.1:7420", "https://a.example", "is not host:port", "host:port"),
+            ("[tenant]", "[tennant]", "there is no section [tennant]", "did you mean [tenant]"),
+            ("[cluster]\n", "", "`endpoints` stands outside of any section", "[cluster]"),
+            ("signing = \"a.signing\"", "", "identity.signing is missing", "init-key signing"),
+            ("[keys]", "signing = 7\n[keys]", "line ", "correct that line"),
+            ("\"a.signing\"", "7", "identity.signing must be a text", "signing = \"…\""),
+            ("\"a.signing\"", "\"\"", "identity.signing is empty", "signing = \"…\""),
+            ("\"a.signing\"", "\"a.key\"", "identity.key and identity.signing name the same file", "its own"),
+            ("writer = ", "state = \"s\"\nwriter = ", "keys.state is no key", "belongs under [tenant]"),
+            ("writer = ", "colour = 1\nwriter = ", "keys.colour is no key", "root, writer, restorer"),
+            ("name = \"prod\"", "name = prod", "line 2: ", "quotes"),
+            ("9c9c", "9c", "tenant.root: ", ".pub"),
+            ("0f0f", "0f", "tenant.id: ", "32 hex digits"),
+        ] {
+            let text = example().replacen(from, to, 1);
+            assert_ne!(text, example(), "{from}");
+            let fault = Profile::parse(&text, Path::new("/")).unwrap_err();
+            assert!(fault.what.contains(what) && fault.next.contains(next), "{to}: {fault:?}");
+        }
+        let nothing = Profile::parse("", Path::new("/")).unwrap_err();
+        assert!(nothing.what.contains("[cluster] is missing"), "{nothing:?}");
+    }
+
+    #[test]
+    fn the_example_is_a_profile_and_explains_every_key() {
+        let text = include_str!("../../deploy/profile.example.toml");
+        let profile = Profile::parse(text, Path::new("/etc/strongroom")).unwrap();
+        assert_eq!(profile.cluster.roots, Path::new("/etc/strongroom/web-1.roots.pem"));
+        assert!(profile.keys.writer.is_some());
+        for key in keys::all() {
+            let (_, name) = key.split_once('.').unwrap();
+            let says = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{name} = "));
+            assert!(text.lines().any(says), "{key} is not in it");
+        }
+        // Everything that stands there as a comment is right too.
+        let opened: Vec<&str> = text
+            .lines()
+            .map(|line| {
+                line.strip_prefix("# ")
+                    .filter(|rest| rest.split_once(" = ").is_some_and(|(key, _)| keys::is_name(key)))
+                    .unwrap_or(line)
+            })
+            .collect();
+        Profile::parse(&opened.join("\n"), Path::new("/etc/strongroom")).unwrap();
+    }
+
+    #[test]
     fn an_operator_has_no_tenant() {
         let text = example();
         let (before, rest) = text.split_once("[tenant]").unwrap();
         let (_, after) = rest.split_once("[identity]").unwrap();
+        let (after, _) = after.split_once("[keys]").unwrap();
         let profile = Profile::parse(&format!("{before}[identity]{after}"), Path::new("/")).unwrap();
         assert_eq!(profile.tenant().unwrap_err().reason(), Some("PROFILE"));
+        let with_keys = format!("{before}[identity]{after}").replace("[identity]", "[keys]\nroot = \"r\"\n[identity]");
+        let fault = Profile::parse(&with_keys, Path::new("/")).unwrap_err();
+        assert!(fault.what.contains("without [tenant]") && fault.next.contains("[tenant]"), "{fault:?}");
     }
 }
