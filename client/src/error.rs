@@ -51,6 +51,28 @@ pub enum Error {
     },
 }
 
+/// What a caller knows about what it asked for, when it gets an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was not done, and the same request again gives the same answer.
+    Refused,
+    /// It was not done: something is broken, or nobody answered. The same request again may be done.
+    Failed,
+    /// It may have been done: ask before asking for it again.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word for scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Short for results of the SDK.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -98,6 +120,28 @@ impl Error {
             message,
             "run `strongroom verify` on the snapshot and tell whoever runs the cluster",
         )
+    }
+
+    /// Whether it was refused, failed, or may have been done after all.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            // Data that is damaged is no rule.
+            Self::Refused { code: "DATA_LOSS", .. } | Self::Failed { .. } | Self::Unavailable { .. } => Outcome::Failed,
+            Self::Refused { .. } => Outcome::Refused,
+            Self::Unknown { .. } => Outcome::Unknown,
+        }
+    }
+
+    /// What to do now, for people.
+    pub fn next(&self) -> &str {
+        match self {
+            Self::Refused { next, .. } => next,
+            Self::Failed { .. } => "mend what the message names, then run it again",
+            Self::Unknown { .. } => "look (`snapshots`, `vault list`) before doing it again",
+            Self::Unavailable { .. } => {
+                "check that nodes run and that the profile's endpoints are right, or wait longer with --deadline"
+            }
+        }
     }
 
     /// The refusal's reason, if it is one.

@@ -42,7 +42,40 @@
 //! # }
 //! ```
 //!
-//! Every future needs a tokio runtime with timers and I/O. Not here: the command line (`client/cli`).
+//! Every future needs a tokio runtime with timers and I/O. `client/examples` has programs that run: a backup that tells
+//! how it goes, one that is cancelled, a list, a restore of some paths.
+//!
+//! # Refused, failed, unknown
+//!
+//! There is one [`error::Error`], and [`error::Error::outcome`] says in a word what its reader knows: *refused*, and the same
+//! request gets the same answer; *failed*, nothing was done and it may be asked for again; *unknown*, it may have been done,
+//! so look first. [`error::Error::next`] says what to do, for people.
+//!
+//! # Repeating is safe
+//!
+//! The SDK waits out elections, restarts and dead nodes by itself until the client's patience ends, and it may because of
+//! how requests are made, not because of luck: commands carry a session and a number, or a nonce, and no replica executes
+//! the same one twice; a snapshot's id is chosen here, so a commit that is sent again is the same commit; chunks are named by
+//! what is in them. For the same reasons a caller may run a backup again after any error: it makes a snapshot more, never
+//! half of one, and sends only what is not there.
+//!
+//! # Stopping
+//!
+//! Drop the future. What was read and not sent is forgotten; what arrived lies under a lease that ends by itself; nothing is
+//! committed unless the commit was already under way. A restore leaves a staging directory that the next one clears.
+//!
+//! # Memory
+//!
+//! ```text
+//!   reader ──permits──▶ chunks in memory ──bounded──▶ one upload a shard ──windows──▶ nodes
+//!      ▲ waits for a permit                              ▲ waits for acknowledgements
+//! ```
+//!
+//! Every queue between two steps is bounded, and who is ahead waits: a slow cluster slows the reading, not the memory. What
+//! grows is the index (about 70 bytes a chunk while backing up) and the list of files while restoring (a few hundred bytes
+//! each). Progress is told by calls, not queued.
+//!
+//! Not here: the command line (`client/cli`).
 
 pub mod aead;
 pub mod audit;

@@ -154,31 +154,17 @@ impl Failure {
             next: next.to_owned(),
         };
         match self {
-            Self::Error(Error::Refused { code, reason, message, next }) => {
-                let outcome = if *code == "DATA_LOSS" { "failed" } else { "refused" };
-                line(outcome, code, reason, message.clone(), next)
+            Self::Error(error) => {
+                let (code, reason, message) = match error {
+                    Error::Refused { code, reason, message, .. } => (*code, reason.as_str(), message.clone()),
+                    Error::Failed { .. } => ("INTERNAL", "FAILED", with_causes(error)),
+                    Error::Unknown { message } => ("UNKNOWN", "OUTCOME", format!("it may have been done: {message}")),
+                    Error::Unavailable { message } => {
+                        ("UNAVAILABLE", "DEADLINE", format!("nobody answered until the deadline; last: {message}"))
+                    }
+                };
+                line(error.outcome().as_str(), code, reason, message, error.next())
             }
-            Self::Error(error @ Error::Failed { .. }) => line(
-                "failed",
-                "INTERNAL",
-                "FAILED",
-                with_causes(error),
-                "mend what the message names, then run it again",
-            ),
-            Self::Error(Error::Unknown { message }) => line(
-                "unknown",
-                "UNKNOWN",
-                "OUTCOME",
-                format!("it may have been done: {message}"),
-                "look (`snapshots`, `vault list`) before doing it again",
-            ),
-            Self::Error(Error::Unavailable { message }) => line(
-                "failed",
-                "UNAVAILABLE",
-                "DEADLINE",
-                format!("nobody answered until the deadline; last: {message}"),
-                "check that nodes run and that the profile's endpoints are right, or wait longer with --deadline",
-            ),
             Self::Usage { message, next } => line("refused", "INVALID_ARGUMENT", "USAGE", message.clone(), next),
             Self::Interrupted(Effect::None) => {
                 line("failed", "CANCELLED", "INTERRUPTED", "interrupted".into(), "run it again")
