@@ -82,6 +82,8 @@ pub mod audit;
 pub mod backup;
 pub mod client;
 mod connect;
+pub mod disk;
+pub mod doctor;
 pub mod enrol;
 pub mod error;
 pub mod globs;

@@ -180,6 +180,16 @@ impl Client {
         Ok(VaultInfo { cards, ..VaultInfo::of(&vault.statement, vault.policy) })
     }
 
+    /// Whether a vault's statement names this recipient with this very key.
+    ///
+    /// # Errors
+    /// As [`Client::vault`].
+    pub async fn names_recipient(&self, vault: &VaultName, key: &RestorerPublicKey) -> Result<bool> {
+        let vault = VerifiedVault::fetch(self, Wanted::Name(vault)).await?;
+        let is_named = |row: &Recipient| row.identity == key.identity && row.public_key == key.public_key;
+        Ok(vault.statement.recipients.iter().any(is_named))
+    }
+
     pub(crate) async fn verified_vaults(&self) -> Result<Vec<VerifiedVault>> {
         let home = self.topology().home;
         let reply =

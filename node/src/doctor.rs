@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use strongroom::disk::FileSystem;
 use strongroom_format::id::NodeName;
 use strongroom_format::keys::KeyFile as _;
 use strongroom_format::role::Plane;
@@ -91,8 +92,29 @@ fn directory(settings: &NodeSettings) -> Vec<Found> {
         )),
         Ok(free) => Found::Good(format!("disk: {free} bytes are free")),
     });
+    found.push(in_words("file system", file_system(dir)));
     found.push(in_words("encryption of the disk", encrypted(dir)));
     found
+}
+
+/// Whether what is synced there stays there.
+fn file_system(dir: &Path) -> anyhow::Result<Option<String>> {
+    Ok(match FileSystem::of(dir)? {
+        FileSystem::Local => None,
+        FileSystem::Memory(kind) => Some(format!(
+            "the data directory is in memory ({kind}): all of it is gone when the machine starts again; for trying out only"
+        )),
+        FileSystem::Layers(kind) => Some(format!(
+            "the data directory is on layers of a container ({kind}): it is gone with the container; mount a volume"
+        )),
+        FileSystem::Program(kind) => Some(format!(
+            "a program answers for the data directory ({kind}): what it calls durable is its word; use a disk"
+        )),
+        FileSystem::Network(kind) => bail!(
+            "the data directory is on another machine ({kind}): its syncs and locks are not what a node relies on; use a \
+             disk of this machine"
+        ),
+    })
 }
 
 /// Whether the file system's device is an encrypted mapping, as far as the kernel says.

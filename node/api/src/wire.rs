@@ -425,6 +425,7 @@ pub fn status(cluster: String, status: ClusterStatus) -> pb::StatusReply {
         shards: status.shards.into_iter().map(shard).collect(),
         blobs: Some(pb::BlobStatus { total: usage.blobs, full: usage.blobs - thin, thin, lost: 0 }),
         clock: status.clock.map(clock),
+        wall_unix_ms: status.wall_unix_ms,
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Status {
     pub usage: Usage,
     /// The home shard's clock, or that of the first shard that answered.
     pub clock: Option<ClockStatus>,
+    /// This node's wall clock as it answers: a label, for comparing clocks.
+    pub wall_unix_ms: u64,
 }
 
 /// How a node is.
@@ -114,7 +116,13 @@ impl Statuses {
         let asked = groups.iter().map(|group| self.ask(*group, tenant));
         let answers = futures_util::future::join_all(asked).await;
         let topology = self.topology.now();
-        let mut status = Status { nodes: self.nodes(), shards: Vec::new(), usage: Usage::default(), clock: None };
+        let mut status = Status {
+            nodes: self.nodes(),
+            shards: Vec::new(),
+            usage: Usage::default(),
+            clock: None,
+            wall_unix_ms: self.host.clock().wall_unix_ns() / 1_000_000,
+        };
         for (group, (view, usage)) in groups.into_iter().zip(answers) {
             let Some(shard) = topology.shards.get(&group) else { continue };
             status.shards.push(ShardStatus {
