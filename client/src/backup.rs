@@ -46,7 +46,7 @@ use strongroom_format::id::{SnapshotId, VaultName};
 use strongroom_format::label::Label;
 use strongroom_format::summary::Summary;
 
-pub use self::request::BackupRequest;
+pub use self::request::{BackupRequest, Survey};
 pub use self::walk::{CacheDirectories, Source};
 
 use self::distrust::Distrust;

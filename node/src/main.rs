@@ -12,6 +12,7 @@ mod init;
 mod inspect;
 mod join;
 mod kill_switch;
+mod manual;
 mod metrics;
 mod origin;
 mod people;
@@ -26,7 +27,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::FalseyValueParser;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use strongroom_format::role::Plane;
 
 /// Exit code of a command line that makes no sense.
@@ -43,7 +46,9 @@ const USAGE: u8 = 2;
         A cluster's first machine: strongroomd init --data /var/lib/strongroom --cluster NAME --region REGION --address HOST\n\
         A further one:             strongroomd join TOKEN --data /var/lib/strongroom --address HOST\n\
         Then, on each:             strongroomd run --config /var/lib/strongroom/node/node.toml\n\
-        What is wrong here:        strongroomd doctor --config /var/lib/strongroom/node/node.toml"
+        What is wrong here:        strongroomd doctor --config /var/lib/strongroom/node/node.toml\n\n\
+        Every flag has an environment variable, which its help names.\n\
+        Exit codes: 0 done, 1 failed (the message says what to mend), 2 usage."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -111,19 +116,19 @@ enum Command {
     )]
     Ca {
         /// Which plane: peer, tenant or operator.
-        #[arg(long, value_parser = plane)]
+        #[arg(long, env = "STRONGROOM_PLANE", value_parser = plane)]
         plane: Plane,
         /// Its directory, as `init` made it.
         #[arg(long, env = "STRONGROOM_CA_DIR")]
         dir: PathBuf,
         /// Where nodes reach it.
-        #[arg(long)]
+        #[arg(long, env = "STRONGROOM_LISTEN")]
         listen: SocketAddr,
         /// How many days certificates live.
-        #[arg(long, default_value_t = 90)]
+        #[arg(long, env = "STRONGROOM_DAYS", default_value_t = 90)]
         days: u64,
         /// At most so many days, whatever is asked for.
-        #[arg(long, default_value_t = 397)]
+        #[arg(long, env = "STRONGROOM_DAYS_MAX", default_value_t = 397)]
         days_max: u64,
     },
     /// Make another certificate for a CA process; needs the key of the peer plane's CA.
@@ -133,13 +138,13 @@ enum Command {
     )]
     CaTls {
         /// The directory of the peer plane's CA.
-        #[arg(long)]
+        #[arg(long, env = "STRONGROOM_PEER_DIR")]
         peer_dir: PathBuf,
         /// The plane of the CA process that gets it.
-        #[arg(long, value_parser = plane)]
+        #[arg(long, env = "STRONGROOM_PLANE", value_parser = plane)]
         plane: Plane,
         /// Its directory.
-        #[arg(long)]
+        #[arg(long, env = "STRONGROOM_CA_DIR")]
         dir: PathBuf,
     },
     /// Take certificates back that a CA issued, or make its next revocation list.
@@ -147,16 +152,16 @@ enum Command {
         Example:\n  strongroomd ca-revoke --plane tenant --dir ca/tenant --serial 4f21…")]
     CaRevoke {
         /// The CA's plane.
-        #[arg(long, value_parser = plane)]
+        #[arg(long, env = "STRONGROOM_PLANE", value_parser = plane)]
         plane: Plane,
         /// Its directory.
         #[arg(long, env = "STRONGROOM_CA_DIR")]
         dir: PathBuf,
         /// Serial numbers in hex, as in issued.log; none: only a new list with those from before.
-        #[arg(long)]
+        #[arg(long, env = "STRONGROOM_SERIAL", value_delimiter = ',')]
         serial: Vec<String>,
         /// For how many days the list is good; afterwards nobody of this CA gets in until there is another.
-        #[arg(long, default_value_t = 30)]
+        #[arg(long, env = "STRONGROOM_DAYS", default_value_t = 30)]
         days: u64,
     },
     /// Look at a node's configuration, keys, certificates and disk, and say what is wrong and what to do.
@@ -192,7 +197,7 @@ enum Command {
         /// What to back up; by default the current directory without build output (directories with a CACHEDIR.TAG).
         path: Option<PathBuf>,
         /// Keep the cluster's directory afterwards and say where it is.
-        #[arg(long)]
+        #[arg(long, env = "STRONGROOM_KEEP", value_parser = FalseyValueParser::new())]
         keep: bool,
     },
     /// List fragments, groups and digests of a stopped node.
@@ -201,8 +206,23 @@ enum Command {
         /// The node's data directory.
         data: PathBuf,
         /// One JSON object a line.
-        #[arg(long)]
+        #[arg(long, env = "STRONGROOM_JSON", hide_env_values = true, value_parser = FalseyValueParser::new())]
         json: bool,
+    },
+    /// Print what a shell needs to complete command lines.
+    #[command(after_help = "Example:\n  strongroomd completions bash > /etc/bash_completion.d/strongroomd\n  \
+        strongroomd completions zsh > /usr/local/share/zsh/site-functions/_strongroomd")]
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+    /// Print or write the manual pages.
+    #[command(after_help = "Without --out the page of the program goes to stdout.\n\n\
+        Example:\n  strongroomd man --out /usr/local/share/man/man8")]
+    Man {
+        /// A directory that is there, for all pages.
+        #[arg(long, env = "STRONGROOM_OUT", value_name = "DIR")]
+        out: Option<PathBuf>,
     },
 }
 
@@ -231,6 +251,8 @@ fn main() -> ExitCode {
         }
         Command::Demo { path, keep } => return demo::demo(path, keep),
         Command::Inspect { data, json } => inspect::inspect(&data, json),
+        Command::Completions { shell } => manual::completions(Arguments::command(), shell),
+        Command::Man { out } => manual::pages(Arguments::command(), out.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -248,7 +270,7 @@ fn plane(word: &str) -> Result<Plane, String> {
 
 /// Says so where somebody asks a node's program for a client's command.
 fn client_command(why: clap::Error) -> Arguments {
-    const CLIENTS: [&str; 16] = [
+    const CLIENTS: [&str; 17] = [
         "backup",
         "restore",
         "snapshots",
@@ -258,6 +280,7 @@ fn client_command(why: clap::Error) -> Arguments {
         "tenant",
         "status",
         "init-key",
+        "key",
         "receipt",
         "audit",
         "identity",
@@ -272,4 +295,32 @@ fn client_command(why: clap::Error) -> Arguments {
         std::process::exit(i32::from(USAGE));
     }
     why.exit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_has_an_environment_variable_and_every_command_an_example() {
+        let whole = Arguments::command();
+        whole.clone().debug_assert();
+        for command in whole.get_subcommands() {
+            let name = command.get_name();
+            let flags =
+                command.get_arguments().filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"));
+            for flag in flags {
+                assert!(flag.get_help().is_some(), "{name} {} has no help", flag.get_id());
+                let Some(long) = flag.get_long() else { continue };
+                let variable =
+                    flag.get_env().and_then(|name| name.to_str()).unwrap_or_else(|| panic!("{name} --{long}"));
+                let own_name = format!("STRONGROOM_{}", long.to_uppercase().replace('-', "_"));
+                // `--dir` is that of a CA wherever it stands, and was called so before.
+                let expected = if long == "dir" { "STRONGROOM_CA_DIR" } else { own_name.as_str() };
+                assert_eq!(variable, expected, "{name} --{long}");
+            }
+            let after = command.get_after_help().unwrap_or_else(|| panic!("{name} shows no example")).to_string();
+            assert!(after.contains(&format!("strongroomd {name}")), "{name}: {after}");
+        }
+    }
 }

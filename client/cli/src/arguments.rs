@@ -4,13 +4,19 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::audit_list::AuditList;
 use crate::commands::backup::Backup;
+use crate::commands::completions::Completions;
+use crate::commands::doctor::Doctor;
 use crate::commands::enrol::Enrol;
 use crate::commands::identity_close::IdentityClose;
 use crate::commands::identity_list::IdentityList;
 use crate::commands::identity_token::IdentityToken;
 use crate::commands::init_key::InitKey;
 use crate::commands::issuer::{IssuerAccept, IssuerRegister, IssuerRetire, IssuerRevoke};
+use crate::commands::key_check::KeyCheck;
+use crate::commands::key_recover::KeyRecover;
+use crate::commands::key_sheet::KeySheet;
 use crate::commands::ls::Ls;
+use crate::commands::man::Man;
 use crate::commands::node_token::NodeToken;
 use crate::commands::receipt_get::ReceiptGet;
 use crate::commands::receipt_verify::ReceiptVerify;
@@ -42,6 +48,7 @@ A day with it:
   strongroom snapshots --vault papers
   strongroom verify latest --vault papers
   strongroom restore latest --vault papers --to /tmp/www      (with a restorer's profile)
+  strongroom doctor                                           what is wrong here, and what to do
 
 SNAPSHOT is an id, the first 8 or more digits of one, or `latest` with --vault and perhaps --name.
 Every flag has an environment variable: --profile is STRONGROOM_PROFILE, --vault is STRONGROOM_VAULT, and so on.
@@ -49,7 +56,8 @@ Every flag has an environment variable: --profile is STRONGROOM_PROFILE, --vault
 Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 outcome unknown, 5 done but some entries skipped,
 6 damage found, 7 unavailable until the deadline, 130 interrupted.
 
-Commands that need a node's disk (run, init, join, ca, doctor, dev, demo, inspect) are in `strongroomd`."
+Commands that need a node's disk (run, init, join, ca, dev, demo, inspect, a doctor of its own) are in `strongroomd`.
+What --json prints is described in client/cli/JSON.md; deploy/profile.example.toml is a profile with every key explained."
 )]
 pub struct Arguments {
     /// Flags of every command.
@@ -103,6 +111,15 @@ pub enum Command {
     Status(Status),
     /// Make a key: a tenant's root key, an identity's signing key, a writer's or a restorer's.
     InitKey(InitKey),
+    /// Keys that exist: look at one, put it on paper, get it back from there.
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(Key),
+    /// Look at the profile and what it names, and say what is wrong and what to do.
+    Doctor(Doctor),
+    /// Print what a shell needs to complete command lines.
+    Completions(Completions),
+    /// Print or write the manual pages.
+    Man(Man),
 }
 
 /// What to do with vaults.
@@ -116,6 +133,17 @@ pub enum Vault {
     Show(VaultShow),
     /// Give a writer its card in a vault that exists.
     Card(VaultCard),
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Say what a key file holds, who can read it, and whether a profile or vault knows it.
+    Check(KeyCheck),
+    /// Print a key's recovery sheet.
+    Sheet(KeySheet),
+    /// Get a key back from its recovery sheet.
+    Recover(KeyRecover),
 }
 
 /// What to do with the audit log.
@@ -209,7 +237,11 @@ impl Command {
             | Self::Identity(Identity::List(_))
             | Self::Issuer(Issuer::Accept(_))
             | Self::Status(_)
-            | Self::InitKey(_) => Effect::None,
+            | Self::InitKey(_)
+            | Self::Key(Key::Check(_) | Key::Sheet(_) | Key::Recover(_))
+            | Self::Doctor(_)
+            | Self::Completions(_)
+            | Self::Man(_) => Effect::None,
         }
     }
 
@@ -246,7 +278,13 @@ impl Command {
             Self::Issuer(Issuer::Retire(command)) => command.run(context).await,
             Self::Issuer(Issuer::Revoke(command)) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
-            Self::InitKey(command) => command.run(context),
+            Self::InitKey(command) => command.run(context).await,
+            Self::Key(Key::Check(command)) => command.run(context).await,
+            Self::Key(Key::Sheet(command)) => command.run(context),
+            Self::Key(Key::Recover(command)) => command.run(context).await,
+            Self::Doctor(command) => command.run(context).await,
+            Self::Completions(command) => command.run::<Arguments>(context),
+            Self::Man(command) => command.run::<Arguments>(context),
         }
     }
 }
@@ -300,6 +338,33 @@ mod tests {
     }
 
     #[test]
+    fn every_command_is_on_the_page_about_json_and_nothing_else() {
+        fn walk(command: &clap::Command, above: &str, paths: &mut Vec<String>) {
+            for below in command.get_subcommands() {
+                let path = format!("{above} {}", below.get_name()).trim().to_owned();
+                match below.get_subcommands().next() {
+                    None => paths.push(path),
+                    Some(_) => walk(below, &path, paths),
+                }
+            }
+        }
+        let mut paths = Vec::new();
+        walk(&Arguments::command(), "", &mut paths);
+        let page = include_str!("../JSON.md");
+        let sections: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        for path in &paths {
+            assert!(sections.contains(&path.as_str()), "JSON.md has no section about `{path}`");
+        }
+        for section in sections {
+            let other = ["Exit codes", "Every command", "strongroomd inspect"].contains(&section);
+            assert!(
+                other || paths.iter().any(|path| path == section),
+                "JSON.md is about `{section}`, which is no command"
+            );
+        }
+    }
+
+    #[test]
     fn flags_of_every_command_stand_anywhere() {
         for line in [
             "strongroom --json --profile p.toml backup /srv --vault v --deadline 5s",
@@ -323,6 +388,14 @@ mod tests {
             "strongroom audit list --since 2026-11-01T00:00:00Z",
             "strongroom receipt verify www.receipt --voters log",
             "strongroom receipt get latest --vault v --out www.receipt",
+            "strongroom init-key restorer --identity rita --out r --no-confirm",
+            "strongroom key check a.root --vault v --profile p.toml",
+            "strongroom key sheet a.root",
+            "strongroom key recover - --out a.root",
+            "strongroom key recover --out a.root",
+            "strongroom doctor --profile p.toml",
+            "strongroom completions zsh",
+            "strongroom man --out /tmp",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }
@@ -344,6 +417,11 @@ mod tests {
             "strongroom identity token web-1 --role king",
             "strongroom enrol --door nowhere --out x.toml",
             "strongroom shard create",
+            "strongroom key",
+            "strongroom key check",
+            "strongroom key recover sheet",
+            "strongroom completions",
+            "strongroom completions cmd.exe",
             "strongroom dev",
             "strongroom backup /srv --vault v --colour",
         ] {

@@ -2,13 +2,19 @@
 
 pub mod audit_list;
 pub mod backup;
+pub mod completions;
+pub mod doctor;
 pub mod enrol;
 pub mod identity_close;
 pub mod identity_list;
 pub mod identity_token;
 pub mod init_key;
 pub mod issuer;
+pub mod key_check;
+pub mod key_recover;
+pub mod key_sheet;
 pub mod ls;
+pub mod man;
 pub mod node_token;
 pub mod receipt_get;
 pub mod receipt_verify;

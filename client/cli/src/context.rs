@@ -1,6 +1,6 @@
 //! What every command has: the flags that are everywhere, and what follows from them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
@@ -63,15 +63,27 @@ impl Context {
         self.global.deadline
     }
 
+    /// Whether a profile was named.
+    pub fn has_profile(&self) -> bool {
+        self.global.profile.is_some()
+    }
+
+    /// Where the profile is that was named.
+    ///
+    /// # Errors
+    /// Usage if none was.
+    pub fn profile_path(&self) -> Result<&Path, Failure> {
+        self.global.profile.as_deref().ok_or_else(|| {
+            Failure::usage("no profile is named", "name one with --profile FILE or in STRONGROOM_PROFILE")
+        })
+    }
+
     /// The profile that was named.
     ///
     /// # Errors
     /// Usage if none was; what the SDK says if it is no good.
     pub fn profile(&self) -> Result<Profile, Failure> {
-        let path = self.global.profile.as_deref().ok_or_else(|| {
-            Failure::usage("no profile is named", "name one with --profile FILE or in STRONGROOM_PROFILE")
-        })?;
-        Ok(Profile::read(path)?)
+        Ok(Profile::read(self.profile_path()?)?)
     }
 
     /// The tenant's identity of the profile, connected.

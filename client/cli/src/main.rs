@@ -16,6 +16,8 @@ mod new_file;
 mod output;
 mod progress;
 mod public_key;
+mod recovery;
+mod terminal;
 mod text;
 mod usage;
 mod vault_item;

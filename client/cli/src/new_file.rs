@@ -23,16 +23,23 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(whole)
 }
 
+/// Whether nothing is there yet that would be written over: for whoever does much before it writes.
+///
+/// # Errors
+/// Refused with `ALREADY_EXISTS` if something is.
+pub fn nothing_at(paths: &[&Path]) -> Result<(), Failure> {
+    match paths.iter().find(|path| path.symlink_metadata().is_ok()) {
+        Some(path) => Err(exists(path)),
+        None => Ok(()),
+    }
+}
+
 /// Writes new files, durable when this returns. If one of them exists nothing is written.
 ///
 /// # Errors
 /// Refused with `ALREADY_EXISTS` if one exists; failed if one cannot be written.
 pub fn write_new(files: &[(&Path, Readers, &[u8])]) -> Result<(), Failure> {
-    for (path, _, _) in files {
-        if path.symlink_metadata().is_ok() {
-            return Err(exists(path));
-        }
-    }
+    nothing_at(&files.iter().map(|(path, _, _)| *path).collect::<Vec<_>>())?;
     for (path, readers, content) in files {
         write_one(path, *readers, content).map_err(|cause| match cause.kind() {
             ErrorKind::AlreadyExists => exists(path),

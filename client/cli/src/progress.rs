@@ -17,6 +17,8 @@ use crate::text::{FileName, count, size, span};
 
 /// Between two plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
+/// A rate is taken over so long, at least.
+const PACE_EVERY: Duration = Duration::from_millis(500);
 /// Between two steps of a moving line.
 const MOVES_EVERY: Duration = Duration::from_millis(120);
 
@@ -44,6 +46,15 @@ struct Shown {
     bytes_planned: AtomicU64,
     bytes_done: AtomicU64,
     bytes_sent: AtomicU64,
+    pace: Mutex<Pace>,
+}
+
+/// How fast it goes: bytes a second, the last seconds counting most.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    since: Instant,
+    bytes: u64,
+    per_second: Option<f64>,
 }
 
 enum How {
@@ -79,13 +90,25 @@ impl Watch {
             bytes_planned: AtomicU64::new(0),
             bytes_done: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
+            pace: Mutex::new(Pace { since: Instant::now(), bytes: 0, per_second: None }),
         }))
+    }
+
+    /// Whether a person watches a moving line: worth a look ahead at how much there is to do.
+    pub fn is_moving(&self) -> bool {
+        matches!(self.0.how, How::Moving(_))
     }
 
     /// What the SDK tells its progress to.
     pub fn progress(&self) -> Progress {
         let shown = Arc::clone(&self.0);
         Progress::to(move |event| shown.hear(event))
+    }
+
+    /// Whoever finds out how much there is to do tells it here, as long as it goes on.
+    pub fn planner(&self) -> impl FnOnce(u64, u64) + Send + 'static {
+        let shown = Arc::clone(&self.0);
+        move |files, bytes| shown.hear(Event::Planned { files, bytes })
     }
 
     /// Names an entry that is not in the result, as if it had been met now.
@@ -125,8 +148,11 @@ impl Shown {
             // What is durable follows what was sent; new kinds of events are no news for people.
             _ => return,
         }
+        let done = self.bytes_done.load(Ordering::Relaxed);
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now(), done);
         match &self.how {
             How::Silent => {}
+            How::Moving(bar) if bar.is_finished() => {}
             How::Moving(bar) => bar.set_message(self.to_string()),
             How::Plain { last } => {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,21 +180,68 @@ impl Shown {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (done, planned) = (size(read(&self.bytes_done)), size(read(&self.bytes_planned)));
+        let (done_bytes, planned_bytes) = (read(&self.bytes_done), read(&self.bytes_planned));
+        let (done, planned) = (size(done_bytes), size(planned_bytes));
+        let pace = *self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         match self.doing {
-            Doing::BackingUp => write!(
-                f,
-                "backing up: {}, {done} read, {} sent",
-                count(read(&self.entries), "entry", "entries"),
-                size(read(&self.bytes_sent)),
-            ),
+            Doing::BackingUp => {
+                let of = if planned_bytes == 0 { String::new() } else { format!(" of {planned}") };
+                write!(
+                    f,
+                    "backing up: {}, {done}{of} read, {} sent",
+                    count(read(&self.entries), "entry", "entries"),
+                    size(read(&self.bytes_sent)),
+                )
+            }
             Doing::Restoring => {
                 write!(f, "restoring: {done} of {planned} in {}", count(read(&self.files), "file", "files"))
             }
             Doing::Verifying => {
                 write!(f, "verifying: {done} of {planned} in {}", count(read(&self.files), "file", "files"))
             }
+        }?;
+        if let Some(rate) = pace.rate() {
+            write!(f, ", {}/s", size(rate))?;
         }
+        match pace.left(planned_bytes.saturating_sub(done_bytes)) {
+            Some(left) => write!(f, ", {} left", rough(left)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Pace {
+    /// Notes how much is done by now.
+    fn note(&mut self, now: Instant, bytes: u64) {
+        let past = now.saturating_duration_since(self.since);
+        if past < PACE_EVERY {
+            return;
+        }
+        let recent = bytes.saturating_sub(self.bytes) as f64 / past.as_secs_f64();
+        let smooth = |before: f64| 0.8 * before + 0.2 * recent;
+        *self = Self { since: now, bytes, per_second: Some(self.per_second.map_or(recent, smooth)) };
+    }
+
+    /// Bytes a second, once there is something to say.
+    fn rate(self) -> Option<u64> {
+        let rate = self.per_second? as u64;
+        (rate != 0).then_some(rate)
+    }
+
+    /// How long so many bytes take at this pace.
+    fn left(self, bytes: u64) -> Option<Duration> {
+        let rate = self.rate()?;
+        (bytes != 0).then(|| Duration::from_secs(bytes.div_ceil(rate)))
+    }
+}
+
+/// A time that nobody knows better: whole seconds, minutes above two, hours above.
+fn rough(left: Duration) -> String {
+    let seconds = left.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 
@@ -195,6 +268,38 @@ mod tests {
         }
         let text = shown.to_string();
         assert!(text.starts_with("backing up: 3 entries, 3.0 MiB read, 1.5 KiB sent"), "{text}");
+    }
+
+    #[test]
+    fn the_pace_follows_what_happened_last_and_says_what_is_left() {
+        let began = Instant::now();
+        let after = |ms| began + Duration::from_millis(ms);
+        let mut pace = Pace { since: began, bytes: 0, per_second: None };
+        pace.note(after(100), 5_000);
+        assert_eq!((pace.rate(), pace.left(1000)), (None, None), "too early to say");
+        pace.note(after(1000), 1000);
+        assert_eq!((pace.rate(), pace.left(10_001)), (Some(1000), Some(Duration::from_secs(11))));
+        pace.note(after(2000), 7000);
+        assert_eq!(pace.rate(), Some(2000));
+        assert_eq!(pace.left(0), None);
+        for n in 0..100 {
+            pace.note(after(3000 + 1000 * n), 7000);
+        }
+        assert_eq!(pace.left(1), None, "it stands: nobody knows");
+        assert_eq!([1, 119, 121, 7260].map(|s| rough(Duration::from_secs(s))), ["1 s", "119 s", "3 min", "2 h 1 min"]);
+    }
+
+    #[test]
+    fn a_line_says_how_much_of_how_much_how_fast_and_how_long() {
+        let watch = Watch::new(Doing::Restoring, &Output::new(Format::People, Chatter::Quiet));
+        watch.0.hear(Event::Planned { files: 2, bytes: 3 << 20 });
+        watch.0.hear(Event::Restored { bytes: 1 << 20 });
+        watch.0.pace.lock().unwrap().per_second = Some(1_048_576.0);
+        assert_eq!(watch.0.to_string(), "restoring: 1.0 MiB of 3.0 MiB in 2 files, 1.0 MiB/s, 2 s left");
+        let watch = Watch::new(Doing::BackingUp, &Output::new(Format::People, Chatter::Quiet));
+        watch.0.hear(Event::Planned { files: 2, bytes: 3 << 20 });
+        watch.0.hear(Event::Read { bytes: 1 << 20 });
+        assert!(watch.0.to_string().contains("1.0 MiB of 3.0 MiB read"), "{}", watch.0);
     }
 
     #[test]

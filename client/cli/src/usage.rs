@@ -11,8 +11,8 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Chatter, Format, Output, error_line};
 
 /// Commands of `strongroomd`, which needs a disk and no identity.
-const NODE_COMMANDS: [&str; 11] =
-    ["run", "init", "join", "ca", "ca-tls", "ca-revoke", "doctor", "dev", "demo", "inspect", "fsck"];
+const NODE_COMMANDS: [&str; 10] =
+    ["run", "init", "join", "ca", "ca-tls", "ca-revoke", "dev", "demo", "inspect", "fsck"];
 
 /// Says what is wrong and how the program ends.
 pub fn explain(fault: &clap::Error) -> ExitCode {

@@ -9,7 +9,7 @@ use strongroom_format::command::LockTerms;
 use strongroom_format::id::{SnapshotId, VaultName};
 use strongroom_format::label::Label;
 
-use super::walk::{CacheDirectories, Source};
+use super::walk::{CacheDirectories, Kind, Source, Walk};
 use crate::error::Result;
 use crate::progress::Progress;
 
@@ -38,6 +38,15 @@ pub struct BackupRequest {
     pub progress: Progress,
 }
 
+/// How much there is to back up, at a first look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 impl BackupRequest {
     /// A backup of these paths under this name, all else by default.
     ///
@@ -56,6 +65,16 @@ impl BackupRequest {
             parent: None,
             cache_directories: CacheDirectories::default(),
             progress: Progress::silent(),
+        })
+    }
+
+    /// Looks how much there is, without opening a file. It blocks, and takes the time of a walk through all directories:
+    /// for whoever shows how long it will take.
+    pub fn survey(&self) -> Survey {
+        let walk = Walk::new(self.sources.clone(), self.cache_directories);
+        walk.fold(Survey::default(), |sum, found| match found.kind {
+            Kind::File { bytes, .. } => Survey { files: sum.files + 1, bytes: sum.bytes.saturating_add(bytes) },
+            Kind::Directory | Kind::Symlink(_) | Kind::Skipped(_) => sum,
         })
     }
 }

@@ -94,6 +94,14 @@ impl Backup {
         if self.exclude_caches {
             request.cache_directories = CacheDirectories::LeftOut;
         }
+        if watch.is_moving() {
+            let (request, tell) = (request.clone(), watch.planner());
+            // Beside the backup, which does not wait for it.
+            let _survey = tokio::task::spawn_blocking(move || {
+                let survey = request.survey();
+                tell(survey.files, survey.bytes);
+            });
+        }
         let done = context.client().await?.back_up(request).await?;
         drop(watch);
         let done = Done::from(done);

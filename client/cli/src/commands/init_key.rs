@@ -13,20 +13,24 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Subcommand;
+use clap::builder::FalseyValueParser;
 use serde::Serialize;
 use strongroom::tenants;
+use strongroom_format::any_key::AnyKey;
 use strongroom_format::id::{IdentityId, KeyEpoch, TenantId, TenantName};
 use strongroom_format::keys::{KeyFile as _, RestorerKey, RootKey, WriterKey};
 use strongroom_format::role::Role;
 use strongroom_format::secret::WeakKey;
 use strongroom_format::sign::SigningKey;
-use strongroom_format::statement::FoundingIdentity;
+use strongroom_format::statement::{FoundingIdentity, FoundingRecord};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::new_file::{Readers, beside, write_new};
+use crate::new_file::{Readers, beside, nothing_at, write_new};
 use crate::output::Item;
 use crate::public_key::public_key;
+use crate::recovery;
+use crate::terminal::Terminal;
 use crate::text::FileName;
 
 /// Flags of `init-key`.
@@ -56,7 +60,10 @@ A new tenant, step by step:
   5. Profiles pin acme.root.pub as tenant.root. Vaults name who can open them:
        strongroom vault create papers --root-key acme.root --recipient rita.restorer.pub --writer-key web-1.writer
 
-Files with secrets can be read by their owner only; nothing is ever written over."
+Files with secrets can be read by their owner only; nothing is ever written over.
+
+At a terminal, root and restorer keys come with a recovery sheet: the key on paper, asked back once before the key is
+made. Elsewhere nothing secret is printed; `strongroom key sheet FILE` prints the sheet of any key later."
 )]
 pub struct InitKey {
     /// Which kind.
@@ -95,6 +102,9 @@ Example:
         /// Where the key goes.
         #[arg(long, env = "STRONGROOM_OUT", value_name = "FILE")]
         out: PathBuf,
+        /// Show the recovery sheet without asking it back.
+        #[arg(long, env = "STRONGROOM_NO_CONFIRM", value_parser = FalseyValueParser::new())]
+        no_confirm: bool,
     },
     /// The signing key of one person or machine.
     #[command(after_help = "\
@@ -152,7 +162,17 @@ Example:
         /// Where the key goes.
         #[arg(long, env = "STRONGROOM_OUT", value_name = "FILE")]
         out: PathBuf,
+        /// Show the recovery sheet without asking it back.
+        #[arg(long, env = "STRONGROOM_NO_CONFIRM", value_parser = FalseyValueParser::new())]
+        no_confirm: bool,
     },
+}
+
+/// Whether a recovery sheet is asked back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sheet {
+    Confirmed,
+    Shown,
 }
 
 /// `ID:ROLE[+ROLE]:PUB`.
@@ -184,26 +204,58 @@ struct Made {
 
 impl InitKey {
     /// Makes the key and its files.
-    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+    pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let made = match self.kind {
-            Kind::Root { tenant, identity, approver, out } => root(tenant, identity, approver, &out)?,
+            Kind::Root { tenant, identity, approver, out, no_confirm } => {
+                let (key, record, signed) = found(tenant, identity, approver)?;
+                on_paper(context, AnyKey::Root(key.clone()), &out, Sheet::asked(no_confirm)).await?;
+                root(&key, &record, &signed, &out)?
+            }
             Kind::Signing { out } => signing(&out)?,
             Kind::Writer { founding, tenant_id, writer, epoch, out } => {
                 writer_key(founding.as_deref(), tenant_id, writer, KeyEpoch(epoch), &out)?
             }
-            Kind::Restorer { identity, out } => restorer(identity, &out)?,
+            Kind::Restorer { identity, out, no_confirm } => {
+                let key = RestorerKey::from_secret(identity, random()?).map_err(weak)?;
+                on_paper(context, AnyKey::Restorer(key.clone()), &out, Sheet::asked(no_confirm)).await?;
+                restorer(&key, &out)?
+            }
         };
         context.output.item(&made)?;
         Ok(Exit::Done)
     }
 }
 
-fn root(
+impl Sheet {
+    fn asked(no_confirm: bool) -> Self {
+        if no_confirm { Self::Shown } else { Self::Confirmed }
+    }
+}
+
+/// Puts the key on paper, if a person is there who can: before the key exists, so that none exists without.
+async fn on_paper(context: &Context, key: AnyKey, out: &Path, sheet: Sheet) -> Result<(), Failure> {
+    // Before anybody types in vain.
+    nothing_at(&[out, &beside(out, ".pub"), &beside(out, ".founding")])?;
+    let Some(mut terminal) = Terminal::of_a_person() else {
+        context.output.note(&format!(
+            "no recovery sheet was shown, for this is no terminal; print it later: strongroom key sheet {}",
+            out.display()
+        ));
+        return Ok(());
+    };
+    // Of a thread of its own, so that Ctrl-C is heard.
+    let asked = tokio::task::spawn_blocking(move || match sheet {
+        Sheet::Confirmed => recovery::confirm(&mut terminal, &key),
+        Sheet::Shown => recovery::show(&mut terminal, &key),
+    });
+    asked.await.map_err(|panic| Failure::broken("asking broke", &panic))?
+}
+
+fn found(
     name: TenantName,
     identities: Vec<NewIdentity>,
     approvers: Vec<NewApprover>,
-    out: &Path,
-) -> Result<Made, Failure> {
+) -> Result<(RootKey, FoundingRecord, Vec<u8>), Failure> {
     let identity = |new: NewIdentity| {
         Ok(FoundingIdentity { identity: new.identity, roles: new.roles, signing_key: public_key(&new.public)? })
     };
@@ -215,12 +267,16 @@ fn root(
     let approvers = approvers.into_iter().map(approver).collect::<Result<_, Failure>>()?;
     let key = RootKey::from_secret(random()?).map_err(weak)?;
     let (record, signed) = tenants::found(&key, name, identities, approvers)?;
+    Ok((key, record, signed))
+}
+
+fn root(key: &RootKey, record: &FoundingRecord, signed: &[u8], out: &Path) -> Result<Made, Failure> {
     let (public_file, founding_file) = (beside(out, ".pub"), beside(out, ".founding"));
     let public = key.public_key().to_string();
     write_new(&[
         (out, Readers::Owner, key.to_text().as_bytes()),
         (&public_file, Readers::All, format!("{public}\n").as_bytes()),
-        (&founding_file, Readers::All, &signed),
+        (&founding_file, Readers::All, signed),
     ])?;
     Ok(Made {
         kind: "root",
@@ -267,8 +323,7 @@ fn writer_key(
     Ok(Made { kind: "writer", files: vec![FileName::of(out)], public: None, tenant: Some(tenant.to_string()) })
 }
 
-fn restorer(identity: IdentityId, out: &Path) -> Result<Made, Failure> {
-    let key = RestorerKey::from_secret(identity, random()?).map_err(weak)?;
+fn restorer(key: &RestorerKey, out: &Path) -> Result<Made, Failure> {
     let public_file = beside(out, ".pub");
     write_new(&[
         (out, Readers::Owner, key.to_text().as_bytes()),

@@ -63,6 +63,83 @@ fn a_profile_must_be_named_and_be_one() {
 }
 
 #[test]
+fn a_profile_that_is_wrong_says_where_and_what_would_be_right() {
+    let home = tempfile::tempdir().unwrap();
+    let profile = home.path().join("p.toml");
+    let example =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/profile.example.toml"));
+    let example = example.unwrap();
+    for (from, to, says, next) in [
+        ("endpoints = ", "endpoint = ", "cluster.endpoint is no key", "`endpoints`"),
+        ("roots = \"web-1.roots.pem\"\n", "", "cluster.roots is missing", "add `roots"),
+        ("\n[identity]\n", "\n[identiy]\n", "there is no section [identiy]", "[identity]"),
+        ("name = \"acme\"", "name = \"Acme Inc.\"", "tenant.name", "tenant's name"),
+        ("name = \"acme\"", "name = acme", "line ", "quotes"),
+        ("\"10.77.1.10:7701\"", "\"10.77.1.10\"", "is not host:port", "host:port"),
+        ("root = \"5f", "root = \"", "tenant.root", ".pub"),
+        ("[tenant]\nname = \"acme\"", "[tenant]", "tenant.name is missing", "add `name"),
+        ("key = \"web-1.key\"", "key = \"web-1.pem\"", "name the same file", "of its own"),
+    ] {
+        let text = example.replacen(from, to, 1);
+        assert_ne!(text, example, "{from}");
+        std::fs::write(&profile, text).unwrap();
+        for command in [&["snapshots"][..], &["status"], &["backup", "/", "--vault", "v", "--name", "n"]] {
+            let error = run_json(&profile, command).error(3);
+            assert_eq!(error["reason"], "PROFILE", "{to}");
+            assert!(error["message"].as_str().unwrap().contains(says), "{to}: {error}");
+            assert!(error["next"].as_str().unwrap().contains(next), "{to}: {error}");
+        }
+    }
+    // Files that are no profile at all.
+    for content in [&b"\xff\xfe"[..], b"\0\0\0", b"{\"cluster\": 1}", &[b'#'; 300_000], b""] {
+        std::fs::write(&profile, content).unwrap();
+        let error = run_json(&profile, ["snapshots"]).error(3);
+        assert_eq!(error["reason"], "PROFILE", "{error}");
+    }
+    run_json(home.path(), ["snapshots"]).error(1);
+    std::fs::write(&profile, example).unwrap();
+    let error = run_json(&profile, ["snapshots"]).error(1);
+    assert!(error["message"].as_str().unwrap().contains("web-1.pem"), "what it names is not there: {error}");
+}
+
+#[test]
+fn values_that_make_no_sense_are_usage_errors_with_a_word_about_them() {
+    for (line, says) in [
+        ("backup /srv --vault v --deadline soon", "60s"),
+        ("backup /srv --vault v --deadline=-5s", "longer than nothing"),
+        ("backup /srv --vault v --deadline 0s", "longer than nothing"),
+        ("restore 0123 --to /tmp/x", "first 8 or more digits"),
+        ("restore latest", "--to"),
+        ("audit list --since yesterday", "2026-11-26"),
+        ("init-key writer --tenant-id 00 --writer w --out x", "--tenant-id"),
+        ("init-key writer --writer w --out x", "--founding"),
+        ("init-key writer --tenant-id 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f --writer w --epoch 0 --out x", "epoch"),
+        ("init-key restorer --identity Rita --out x", "a-z"),
+        ("identity token web-1 --role king", "is no role"),
+        ("identity token web-1 --role writer --lifetime 1y", "no duration"),
+        ("node token south-1", "--region"),
+        ("issuer register ca.pem --plane moon", "plane"),
+        ("enrol --renew --out x", "--renew"),
+        ("completions tcsh", "possible values"),
+        ("key recover", "--out"),
+    ] {
+        let ran = run(line.split(' '));
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{line}: {}", ran.stderr);
+        assert!(ran.stderr.contains(says), "{line}: {}", ran.stderr);
+        let error = run(line.split(' ').chain(["--json"])).error(2);
+        assert_eq!(error["reason"], "USAGE", "{line}");
+    }
+}
+
+#[test]
+fn the_environment_says_nonsense_as_loudly_as_the_command_line() {
+    for (variable, value) in [("STRONGROOM_DEADLINE", "soon"), ("STRONGROOM_VAULT", "Papers")] {
+        let ran = strongroom().args(["snapshots", "--json"]).env(variable, value).output().map(Ran::from).unwrap();
+        assert!(ran.error(2)["message"].as_str().unwrap().contains(value), "{}", ran.stdout);
+    }
+}
+
+#[test]
 fn a_profile_from_the_environment_is_taken() {
     let ran = strongroom().args(["snapshots", "--json"]).env("STRONGROOM_PROFILE", "/absent.toml").output().unwrap();
     let error = Ran::from(ran).error(1);

@@ -111,6 +111,31 @@ fn a_record_that_no_cluster_would_take_is_not_made() {
 }
 
 #[test]
+fn a_key_goes_where_it_can_be_written_or_nowhere() {
+    let home = tempfile::tempdir().unwrap();
+    init_key(home.path(), "signing --out a").done();
+    for out in ["absent/b", "a/b", ""] {
+        let ran = strongroom()
+            .current_dir(home.path())
+            .args(["init-key", "--json", "signing", "--out", out])
+            .output()
+            .map(Ran::from)
+            .unwrap();
+        assert!([1, 2].contains(&ran.code), "{out}: {}", ran.stdout);
+        assert!(!ran.last()["next"].as_str().unwrap().is_empty());
+    }
+    // What is no founding record, or no public half, founds nothing.
+    std::fs::write(home.path().join("record"), "hello").unwrap();
+    init_key(home.path(), "writer --founding record --writer w --out w").error(3);
+    init_key(home.path(), "writer --founding absent --writer w --out w").error(1);
+    let half = "root --tenant acme --identity a:admin:a --out r";
+    assert_eq!(init_key(home.path(), half).error(3)["reason"], "PUBLIC_KEY", "the secret half is no public one");
+    init_key(home.path(), "root --tenant acme --identity a:admin:absent.pub --out r").error(1);
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
 fn people_are_told_what_was_written() {
     let home = tempfile::tempdir().unwrap();
     let out = home.path().join("a");

@@ -129,7 +129,7 @@ fn every_command_of_a_node_shows_an_example_and_names_the_other_program() {
         assert!(help.stdout.contains(&format!("strongroomd {command}")), "{command}: {}", help.stdout);
         assert!(help.stdout.contains("Example:"), "{command} shows no example: {}", help.stdout);
     }
-    for command in ["ca", "ca-tls", "ca-revoke", "join", "doctor"] {
+    for command in ["ca", "ca-tls", "ca-revoke", "join"] {
         let error = run([command, "--json"]).error(2);
         assert_eq!(error["next"], format!("run `strongroomd {command}`"));
     }

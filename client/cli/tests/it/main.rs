@@ -4,11 +4,16 @@
 
 mod arguments;
 mod cluster;
+mod examples;
 mod governance;
+mod health;
 mod keys;
 mod machines;
 mod ordinary;
+mod page;
+mod paper;
 mod people;
 mod program;
 mod proofs;
 mod story;
+mod units;

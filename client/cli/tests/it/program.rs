@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::page;
+
 /// What one run said.
 pub struct Ran {
     pub code: i32,
@@ -65,7 +67,9 @@ impl Ran {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{line}: {why}")))
             .collect();
-        assert!(lines.iter().all(|line| line["type"].is_string()), "{}", self.stdout);
+        for line in &lines {
+            page::explains(line).unwrap_or_else(|why| panic!("{why}: {line}"));
+        }
         lines
     }
 
