@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   vault statement, card ─▶ draft: key, wrap, id                          (draft.rs)
-//!   walk ─▶ read ─▶ chunks, entries                                        (walk.rs, read.rs, reading.rs)
+//!   walk, cache ─▶ read, or refer ─▶ chunks, entries        (walk.rs, cache.rs, read.rs, reading.rs)
 //!        small and at home ─▶ one entry from opening to commit             (small.rs)
 //!        else ─▶ contents ─▶ every shard of the set                        (spread.rs, stream.rs, upload.rs)
 //!             └▶ manifest ─▶ home shard ─▶ seal parts ─▶ commit
@@ -14,6 +14,8 @@
 //! patience; the receipt in a [`Backup`] has been verified, and one that lacks a majority is not in it. Memory is bounded, whatever is backed up,
 //! except for index-tree nodes (about 70 bytes a chunk).
 
+pub(crate) mod cache;
+mod clock;
 mod cut;
 mod distrust;
 mod draft;
@@ -21,6 +23,10 @@ mod links;
 pub(crate) mod memory;
 mod owners;
 mod pack;
+mod pieces;
+mod piped;
+pub(crate) mod place;
+mod plan;
 pub(crate) mod proof;
 pub(crate) mod read;
 mod reading;
@@ -29,10 +35,13 @@ mod scribe;
 pub(crate) mod sealer;
 mod small;
 mod spread;
+mod stamp;
+mod standing;
 mod stat;
 mod stored;
 mod stream;
 mod tally;
+mod throttle;
 mod upload;
 pub(crate) mod walk;
 mod which;
@@ -46,8 +55,10 @@ use strongroom_format::id::{SnapshotId, VaultName};
 use strongroom_format::label::Label;
 use strongroom_format::summary::Summary;
 
+pub use self::piped::Piped;
+pub use self::plan::Plan;
 pub use self::request::{BackupRequest, Survey};
-pub use self::walk::{CacheDirectories, Source};
+pub use self::walk::{Bounds, CacheDirectories, FileSystems, Source};
 
 use self::distrust::Distrust;
 use self::draft::Draft;
@@ -86,7 +97,13 @@ pub struct Backup {
     /// What changed while it was read, or vanished before: in the snapshot as it was read, or not at all.
     pub changed: u64,
     /// Bytes of all files, without their holes.
+    pub bytes: u64,
+    /// Of these the bytes that were read, and those of files that failed.
     pub bytes_read: u64,
+    /// Files that were not read, because nothing about them changed since they were.
+    pub files_unchanged: u64,
+    /// Their bytes.
+    pub bytes_unchanged: u64,
     /// Sealed bytes that were sent.
     pub bytes_sent: u64,
     /// Chunks that were sealed and sent, of contents and manifest.
@@ -123,11 +140,14 @@ impl Client {
             let distrusted = distrust.len();
             let draft = Draft::begin(self, request.clone()).await?;
             let tally = Arc::new(Tally::new(request.progress.clone()));
-            match make(&draft, attempt == 1, &tally, &distrust).await {
+            // One entry is awaited for some seconds, which a bounded rate may exceed.
+            let may_be_short = attempt == 1 && draft.request.upload_bytes_per_second.is_none();
+            match make(&draft, may_be_short, &tally, &distrust).await {
                 Ok(committed) => return finish(&draft, committed, &tally, began).await,
                 // Where nothing moved, patience is patience: it does not begin anew with each attempt.
                 Err(error)
                     if attempt < ATTEMPTS
+                        && draft.request.piped.is_none()
                         && is_worth_another(&error, distrusted < distrust.len())
                         && (distrusted < distrust.len()
                             || 0 < tally.batches()
@@ -143,14 +163,21 @@ impl Client {
 
 /// Makes the snapshot: the short way, if that is allowed and possible, else the long one.
 async fn make(draft: &Draft, may_be_short: bool, tally: &Arc<Tally>, distrust: &Arc<Distrust>) -> Result<Committed> {
-    let mut reading = Reading::start(draft);
+    let mut reading = Reading::start(draft, tally, distrust);
     let session = Session::open(&draft.client, draft.topology.home, small::BUDGET_BYTES);
     let (session, ()) = futures_util::future::join(session, reading.look_ahead()).await;
     let session = Arc::new(session?);
     let committed = make_in(draft, &session, &mut reading, may_be_short, tally, distrust).await;
     // A courtesy: it ends by itself.
     let _ended = tokio::time::timeout(Duration::from_secs(2), session.end()).await;
-    committed
+    let committed = committed?;
+    if let Some(next) = reading.into_cache().into_next() {
+        let kept = tokio::task::spawn_blocking(move || next.keep()).await;
+        if let Err(cause) = kept.map_err(std::io::Error::other).flatten() {
+            tracing::warn!(%cause, "the cache was not written; what is in the old one is believed once more");
+        }
+    }
+    Ok(committed)
 }
 
 async fn make_in(
@@ -166,6 +193,8 @@ async fn make_in(
         Some(steps) => {
             let groups = small::groups(draft, steps);
             if may_be_short && groups == [home] {
+                reading.finish().await?;
+                let steps = reading.whole().expect("it was");
                 return small::commit(draft, session, steps, tally, distrust).await;
             }
             groups
@@ -213,7 +242,10 @@ async fn finish(draft: &Draft, committed: Committed, tally: &Tally, began: Insta
         special,
         skipped,
         changed,
-        bytes_read: bytes,
+        bytes,
+        bytes_read: tally.bytes_read(),
+        files_unchanged: tally.files_unchanged(),
+        bytes_unchanged: tally.bytes_unchanged(),
         bytes_sent: tally.bytes_sent(),
         chunks_new: tally.chunks_new(),
         chunks_known: tally.chunks_known(),

@@ -19,6 +19,17 @@ pub enum Event {
         /// How many.
         bytes: u64,
     },
+    /// A file was not read, because nothing about it changed since it was.
+    Unchanged {
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// The local cache was changed, copied or made under another key: it is ignored, and all files are read. Whoever did
+    /// that is a question for people.
+    CacheIgnored {
+        /// Which, and why, for people.
+        why: String,
+    },
     /// An entry was not backed up.
     Skipped {
         /// Its path in the snapshot, any bytes.

@@ -18,11 +18,13 @@ use strongroom_format::tree::{Cutter, LeafEntry};
 use strongroom_format::wrap::VaultKeyPair;
 use tokio::sync::mpsc;
 
+use crate::backup::cache::Cache;
 use crate::backup::memory::Memory;
-use crate::backup::read::{Reader, Step};
+use crate::backup::place::Placer;
+use crate::backup::read::{Origin, Reader, Step};
 use crate::backup::sealer::tests::{sealer, vault};
 use crate::backup::walk::Walk;
-use crate::backup::{CacheDirectories, Source};
+use crate::backup::{Bounds, Source};
 use crate::progress::Progress;
 use crate::restore::layout::{Layout, RunIndex};
 use crate::restore::open::{NotTaken, dek_of, take};
@@ -85,9 +87,10 @@ async fn back_up_when(source: &Path, mode: VaultMode, chunking: Chunking, when: 
     let sealer = Arc::new(sealer);
     let (tell, mut steps) = mpsc::channel(1);
     let mut when = Some(when);
-    let reader = Reader::new(chunking, Arc::clone(&sealer), tell, Memory::new(), Progress::silent());
-    let walk = Walk::new(Source::of(&[source.to_owned()]).unwrap(), CacheDirectories::Kept);
-    let reading = tokio::task::spawn_blocking(move || reader.run(walk));
+    let placer = Placer::over(statement.tenant, statement.vault, vec![GroupId(1)]);
+    let reader = Reader::new(chunking, Arc::clone(&sealer), tell, Memory::new(), Arc::default(), placer);
+    let walk = Walk::new(Source::of(&[source.to_owned()]).unwrap(), Bounds::default());
+    let reading = tokio::task::spawn_blocking(move || reader.run(walk, Cache::default()));
     let mut header = Header { chunking, root: None, unknown: Vec::new() };
     let (mut entries, mut blobs, mut owners, mut changed) = (Vec::new(), Vec::new(), OwnerNames::default(), 0);
     while let Some(step) = steps.recv().await {
@@ -101,14 +104,15 @@ async fn back_up_when(source: &Path, mode: VaultMode, chunking: Chunking, when: 
                 if let Some(when) = when.take() {
                     when();
                 }
-                let sealed = sealer.seal(Kind::Data, chunk.id, &chunk.plaintext).unwrap();
+                let Origin::Read(plaintext) = chunk.origin else { panic!("nothing is kept here") };
+                let sealed = sealer.seal(Kind::Data, chunk.id, &plaintext).unwrap();
                 let stored_bytes = u32::try_from(sealed.bytes.len()).unwrap();
                 let entry = LeafEntry { chunk: chunk.id, blob: sealed.blob, stored_bytes };
-                blobs.push((entry, u32::try_from(chunk.plaintext.len()).unwrap(), sealed.bytes));
+                blobs.push((entry, u32::try_from(plaintext.len()).unwrap(), sealed.bytes));
             }
         }
     }
-    reading.await.unwrap();
+    let _cache = reading.await.unwrap().unwrap();
     let mut encoder = Encoder::new(&header).unwrap();
     let mut manifest = Vec::new();
     for entry in &entries {

@@ -190,7 +190,7 @@ impl Stage<'_> {
         let label = Label::try_from(name).context("our own labels are labels")?;
         let mut request = BackupRequest::new(&[path.to_path_buf()], vault, label)?;
         if self.without_caches {
-            request.cache_directories = CacheDirectories::LeftOut;
+            request.bounds.cache_directories = CacheDirectories::LeftOut;
         }
         self.writer.back_up(request).await.with_context(|| format!("back up {}", path.display()))
     }

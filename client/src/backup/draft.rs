@@ -19,9 +19,11 @@ use strongroom_format::tree::Root;
 use strongroom_format::wrap::DekWrap;
 use strongroom_proto::v1 as pb;
 
-use super::read::now;
+use super::cache::CachePlace;
+use super::clock::now;
 use super::request::BackupRequest;
 use super::sealer::Sealer;
+use super::throttle::Throttle;
 use super::upload::Outgoing;
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -39,6 +41,9 @@ pub(crate) struct Draft {
     pub keys: DomainKeys,
     pub sealer: Arc<Sealer>,
     pub snapshot: SnapshotId,
+    /// Where what was read before is remembered.
+    pub cache: Option<CachePlace>,
+    pub throttle: Arc<Throttle>,
     card: VerifiedCard,
     writer: WriterKey,
     wrap: DekWrap,
@@ -68,6 +73,9 @@ impl Draft {
         let keys = writer.in_vault(&vault.statement.vault);
         let card = own_card(client, &vault, &writer, &keys)?;
         let (sealer, wrap) = Sealer::new(topology.cluster, &vault.statement, &card.card.place(), &keys)?;
+        let state = &client.profile().tenant()?.state;
+        let cache = CachePlace::of(&request, state, &topology, &vault, &writer)?;
+        let throttle = Arc::new(Throttle::new(request.upload_bytes_per_second));
         Ok(Self {
             client: client.clone(),
             request,
@@ -76,6 +84,8 @@ impl Draft {
             keys,
             sealer: Arc::new(sealer),
             snapshot: SnapshotId::from_bytes(random()?),
+            cache,
+            throttle,
             card,
             writer,
             wrap,

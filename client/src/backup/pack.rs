@@ -23,9 +23,19 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// Decides about the next file in path order.
+    /// Whether a file of so many bytes is packed with others.
+    pub(crate) fn packs(bytes: u64) -> bool {
+        bytes < EXTENT_BYTES
+    }
+
+    /// The present extent ended for another reason; the next file begins one.
+    pub(crate) fn restart(&mut self) {
+        self.filled_bytes = 0;
+    }
+
+    /// Decides about the next file in path order, of those that are read.
     pub(crate) fn place(&mut self, path: &[u8], bytes: u64) -> Packing {
-        if EXTENT_BYTES <= bytes {
+        if !Self::packs(bytes) {
             return Packing::Alone;
         }
         if extent_ends_before(path, self.filled_bytes, bytes) {

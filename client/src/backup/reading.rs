@@ -4,28 +4,40 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::cache::Cache;
+use super::cache::past::Shelves;
+use super::distrust::Distrust;
 use super::draft::Draft;
 use super::memory::Memory;
+use super::piped::Piped;
+use super::place::Placer;
 use super::read::{Reader, Step};
+use super::tally::Tally;
 use super::walk::Walk;
 use crate::error::{Error, Result};
 
 /// What is read before it is decided how to go on: so many bytes of chunks,
 const HEAD_BYTES: usize = 8 << 20;
-/// so many steps.
+/// so many steps,
 const HEAD_STEPS: usize = 4096;
+/// for so long: what comes slowly by a pipe may come for hours, and a session that nobody uses ends.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// Steps that come, those that were looked at first.
 pub(crate) struct Reading {
     head: VecDeque<Step>,
     steps: mpsc::Receiver<Step>,
     memory: Arc<Memory>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<Cache>>>,
     has_ended: bool,
+    piped: Option<Piped>,
+    cache: Cache,
 }
 
 /// What comes next.
@@ -38,16 +50,45 @@ pub(crate) enum Next {
 
 impl Reading {
     /// Starts the thread.
-    pub(crate) fn start(draft: &Draft) -> Self {
+    pub(crate) fn start(draft: &Draft, tally: &Arc<Tally>, distrust: &Arc<Distrust>) -> Self {
         let (tell, steps) = mpsc::channel(32);
         let memory = Memory::new();
         let request = &draft.request;
         let chunking = draft.vault.statement.chunking;
-        let progress = request.progress.clone();
-        let reader = Reader::new(chunking, Arc::clone(&draft.sealer), tell, Arc::clone(&memory), progress);
-        let walk = Walk::new(request.sources.clone(), request.cache_directories);
-        let thread = tokio::task::spawn_blocking(move || reader.run(walk));
-        Self { head: VecDeque::new(), steps, memory, thread: Some(thread), has_ended: false }
+        let vault = draft.vault.statement.vault;
+        let set = draft.topology.set.clone();
+        let placer = Placer::over(draft.topology.tenant, vault, set.clone());
+        let tally = Arc::clone(tally);
+        let sealer = Arc::clone(&draft.sealer);
+        let reader = Reader::new(chunking, sealer, tell, Arc::clone(&memory), Arc::clone(&tally), placer);
+        let piped = request.piped.clone();
+        let thread = match &piped {
+            Some(piped) => {
+                let piped = piped.clone();
+                tokio::task::spawn_blocking(move || reader.run_piped(&piped))
+            }
+            None => {
+                let walk = Walk::new(request.sources.clone(), request.bounds.clone());
+                let place = draft.cache.clone();
+                let shelves = Shelves {
+                    client: draft.client.clone(),
+                    runtime: Handle::current(),
+                    vault,
+                    domain: draft.keys.domain,
+                    set,
+                    distrust: Arc::clone(distrust),
+                };
+                tokio::task::spawn_blocking(move || {
+                    let (cache, alarm) = place.map_or_else(Default::default, |place| place.open(shelves));
+                    if let Some(why) = alarm {
+                        tally.cache_ignored(why);
+                    }
+                    reader.run(walk, cache)
+                })
+            }
+        };
+        let (head, cache) = (VecDeque::new(), Cache::default());
+        Self { head, steps, memory, thread: Some(thread), has_ended: false, piped, cache }
     }
 
     /// The bound on what is in memory.
@@ -58,6 +99,11 @@ impl Reading {
     /// Reads the beginning and keeps it, as long as that leaves the thread room: a few files of a mebibyte hold a block
     /// of memory each.
     pub(crate) async fn look_ahead(&mut self) {
+        // Whatever came until then is in the head.
+        let _elapsed = tokio::time::timeout(HEAD_WITHIN, self.fill_head()).await;
+    }
+
+    async fn fill_head(&mut self) {
         let mut bytes = 0;
         while bytes < HEAD_BYTES && self.head.len() < HEAD_STEPS {
             let step = tokio::select! {
@@ -70,7 +116,7 @@ impl Reading {
                 return;
             };
             if let Step::Chunk(chunk) = &step {
-                bytes += chunk.plaintext.len();
+                bytes += chunk.origin.bytes_held();
             }
             self.head.push_back(step);
         }
@@ -101,18 +147,27 @@ impl Reading {
         }
     }
 
-    /// Waits for the thread, which has ended.
+    /// Waits for the thread, which has ended, and says whether it read all that there was to read: if not, nothing may
+    /// be committed.
     pub(crate) async fn finish(&mut self) -> Result<()> {
-        match self.thread.take() {
-            Some(thread) => thread.await.map_err(|panic| Error::failed("reading broke", panic)),
-            None => Ok(()),
+        if let Some(thread) = self.thread.take() {
+            self.cache = thread.await.map_err(|panic| Error::failed("reading broke", panic))??;
         }
+        Ok(())
+    }
+
+    /// What is to be remembered, once the snapshot is committed.
+    pub(crate) fn into_cache(mut self) -> Cache {
+        std::mem::take(&mut self.cache)
     }
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        // The reader may wait for room that nobody frees any more.
+        // The reader may wait for room that nobody frees any more, or for a command that writes nothing.
         self.memory.end();
+        if let Some(piped) = &self.piped {
+            piped.stop();
+        }
     }
 }

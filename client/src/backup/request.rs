@@ -3,13 +3,15 @@
 //! Not here: doing it (`backup.rs`).
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use strongroom_format::command::LockTerms;
 use strongroom_format::id::{SnapshotId, VaultName};
 use strongroom_format::label::Label;
 
-use super::walk::{CacheDirectories, Kind, Source, Walk};
+use super::piped::Piped;
+use super::walk::{Bounds, Kind, Source, Walk};
 use crate::error::Result;
 use crate::progress::Progress;
 
@@ -32,8 +34,12 @@ pub struct BackupRequest {
     pub lock: Option<LockTerms>,
     /// The snapshot that this one follows.
     pub parent: Option<SnapshotId>,
-    /// Whether directories marked as caches are backed up.
-    pub cache_directories: CacheDirectories,
+    /// What of the sources is left out.
+    pub bounds: Bounds,
+    /// A file that comes by a pipe, in place of sources.
+    pub piped: Option<Piped>,
+    /// How many bytes a second may be sent; `None`: as many as go.
+    pub upload_bytes_per_second: Option<NonZeroU64>,
     /// Who hears how it goes.
     pub progress: Progress,
 }
@@ -54,8 +60,17 @@ impl BackupRequest {
     /// `Refused` with reason `SOURCES` if two paths have the same base name or there is none; `Failed` if one is not
     /// there.
     pub fn new(paths: &[PathBuf], vault: VaultName, name: Label) -> Result<Self> {
-        Ok(Self {
-            sources: Source::of(paths)?,
+        Ok(Self::of(Source::of(paths)?, None, vault, name))
+    }
+
+    /// A backup of one file that comes by a pipe, all else by default. It is tried once: its bytes come once.
+    pub fn piped(piped: Piped, vault: VaultName, name: Label) -> Self {
+        Self::of(Vec::new(), Some(piped), vault, name)
+    }
+
+    fn of(sources: Vec<Source>, piped: Option<Piped>, vault: VaultName, name: Label) -> Self {
+        Self {
+            sources,
             vault,
             name,
             classification: String::new(),
@@ -63,18 +78,22 @@ impl BackupRequest {
             tags: BTreeMap::new(),
             lock: None,
             parent: None,
-            cache_directories: CacheDirectories::default(),
+            bounds: Bounds::default(),
+            piped,
+            upload_bytes_per_second: None,
             progress: Progress::silent(),
-        })
+        }
     }
 
     /// Looks how much there is, without opening a file. It blocks, and takes the time of a walk through all directories:
     /// for whoever shows how long it will take.
     pub fn survey(&self) -> Survey {
-        let walk = Walk::new(self.sources.clone(), self.cache_directories);
+        let walk = Walk::new(self.sources.clone(), self.bounds.clone());
         walk.fold(Survey::default(), |sum, found| match found.kind {
-            Kind::File { bytes, .. } => Survey { files: sum.files + 1, bytes: sum.bytes.saturating_add(bytes) },
-            Kind::Directory | Kind::Symlink(_) | Kind::Skipped(_) => sum,
+            Kind::File { stamp, .. } => Survey { files: sum.files + 1, bytes: sum.bytes.saturating_add(stamp.bytes) },
+            Kind::Directory | Kind::Symlink(_) | Kind::Fifo | Kind::Device(_) | Kind::Vanished | Kind::Skipped(_) => {
+                sum
+            }
         })
     }
 }

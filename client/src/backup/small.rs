@@ -20,7 +20,6 @@ use strongroom_format::id::{ChunkId, DekId, Digest, GroupId};
 use strongroom_format::keys::LengthKey;
 use strongroom_format::manifest::entry::Run;
 use strongroom_format::outcome::{Done, Outcome, Refusal};
-use strongroom_format::placement::group_of_run;
 use strongroom_format::seal::Kind;
 use strongroom_format::tree::{Cutter, LeafEntry, Root, TreeBuilder};
 use strongroom_proto::v1 as pb;
@@ -31,7 +30,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::distrust::Distrust;
 use super::draft::{Draft, Roots, manifest_root, part_root};
-use super::read::Step;
+use super::place::Place;
+use super::read::{Chunk, Origin, Step};
 use super::scribe::{Counted, Scribe};
 use super::spread::Committed;
 use super::tally::Tally;
@@ -49,15 +49,17 @@ const NODES_BYTES_MAX: usize = 1 << 20;
 
 /// The shards in which the runs of what was read lie, and the home shard, sorted.
 pub(crate) fn groups(draft: &Draft, steps: &[Step]) -> Vec<GroupId> {
-    let chunks = steps.iter().filter_map(|step| match step {
-        Step::Chunk(chunk) => Some(chunk.id),
-        Step::Top(_) | Step::Entry(_) | Step::Skipped | Step::Changed | Step::Owners(_) => None,
+    let begun = steps.iter().filter_map(|step| match step {
+        Step::Chunk(Chunk { place: Place::Begins(group), .. }) => Some(*group),
+        Step::Chunk(Chunk { place: Place::Follows, .. })
+        | Step::Top(_)
+        | Step::Entry(_)
+        | Step::Skipped
+        | Step::Changed
+        | Step::Owners(_) => None,
     });
-    let topology = &draft.topology;
-    let vault = draft.vault.statement.vault;
-    let group = |run: &Vec<ChunkId>| group_of_run(&topology.tenant, &vault, &run[0], &topology.set);
-    let mut groups: BTreeSet<GroupId> = runs(chunks.collect()).iter().filter_map(group).collect();
-    groups.insert(topology.home);
+    let mut groups: BTreeSet<GroupId> = begun.collect();
+    groups.insert(draft.topology.home);
     groups.into_iter().collect()
 }
 
@@ -76,8 +78,13 @@ pub(crate) async fn commit(
         vault: draft.vault.statement.vault,
         domain: draft.keys.domain,
     };
-    let ids: Vec<ChunkId> = plan.chunks.keys().filter(|id| distrust.trusts(id)).copied().collect();
-    let known = shelf.which(&ids).await?;
+    let is_asked = |id: &ChunkId, origin: &Origin| matches!(origin, Origin::Read(_)) && distrust.trusts(id);
+    let ids = plan.chunks.iter().filter(|(id, (_, origin))| is_asked(id, origin)).map(|(id, _)| *id);
+    let mut known = shelf.which(&ids.collect::<Vec<_>>()).await?;
+    known.extend(plan.chunks.iter().filter_map(|(id, (_, origin))| match origin {
+        Origin::Kept { known, .. } => Some((*id, *known)),
+        Origin::Read(_) => None,
+    }));
     let foreign: BTreeSet<DekId> =
         known.values().map(|known| known.dek).filter(|dek| *dek != draft.sealer.dek()).collect();
     let (entries, mut blobs) = seal(draft, &plan, &known, tally).await?;
@@ -106,7 +113,7 @@ pub(crate) async fn commit(
 /// What was read, as far as it is the same for every shard.
 struct Plan {
     /// Every chunk once.
-    chunks: BTreeMap<ChunkId, (Kind, Bytes)>,
+    chunks: BTreeMap<ChunkId, (Kind, Origin)>,
     /// The runs of the contents.
     contents: Vec<Vec<ChunkId>>,
     /// The runs of the manifest.
@@ -119,7 +126,7 @@ impl Plan {
         let home = draft.topology.home;
         let mut chunks = BTreeMap::new();
         let mut scribe = Scribe::new(draft.vault.statement.chunking);
-        let (mut contents, mut manifest) = (Vec::new(), Vec::new());
+        let (mut contents, mut manifest) = (Vec::<Vec<ChunkId>>::new(), Vec::new());
         for step in steps {
             match step {
                 Step::Top(attributes) => scribe.top(attributes.clone()),
@@ -127,13 +134,15 @@ impl Plan {
                 Step::Changed => scribe.changed(),
                 Step::Owners(names) => scribe.owners(names.clone())?,
                 Step::Chunk(chunk) => {
-                    contents.push(chunk.id);
-                    chunks.insert(chunk.id, (Kind::Data, chunk.plaintext.clone()));
+                    match chunk.place {
+                        Place::Begins(_home) => contents.push(vec![chunk.id]),
+                        Place::Follows => contents.last_mut().expect("a run has begun").push(chunk.id),
+                    }
+                    chunks.insert(chunk.id, (Kind::Data, chunk.origin.clone()));
                 }
                 Step::Entry(entry) => manifest.extend(scribe.entry(entry)?),
             }
         }
-        let contents = runs(contents);
         let order: Vec<Run> = contents
             .iter()
             .map(|run| Run { group: home, chunks: u32::try_from(run.len()).expect("at most 1024") })
@@ -144,7 +153,7 @@ impl Plan {
         for plaintext in manifest {
             let id = draft.sealer.name(Kind::Manifest, &plaintext);
             names.push(id);
-            chunks.insert(id, (Kind::Manifest, plaintext.into()));
+            chunks.insert(id, (Kind::Manifest, Origin::Read(plaintext.into())));
         }
         Ok(Self { chunks, contents, manifest: runs(names), counted })
     }
@@ -175,12 +184,13 @@ async fn seal(
 ) -> Result<(BTreeMap<ChunkId, LeafEntry>, Vec<Outgoing>)> {
     let mut entries = BTreeMap::new();
     let mut unknown = Vec::new();
-    for (id, (kind, plaintext)) in &plan.chunks {
-        match known.get(id) {
-            Some(Known { blob, stored_bytes, .. }) => {
-                entries.insert(*id, LeafEntry { chunk: *id, blob: *blob, stored_bytes: *stored_bytes });
+    for (id, (kind, origin)) in &plan.chunks {
+        match (known.get(id), origin) {
+            (Some(known), _) | (None, Origin::Kept { known, .. }) => {
+                let Known { blob, stored_bytes, .. } = *known;
+                entries.insert(*id, LeafEntry { chunk: *id, blob, stored_bytes });
             }
-            None => unknown.push((*id, *kind, plaintext.clone())),
+            (None, Origin::Read(plaintext)) => unknown.push((*id, *kind, plaintext.clone())),
         }
     }
     let references: usize = plan.contents.iter().chain(&plan.manifest).map(Vec::len).sum();
@@ -216,7 +226,7 @@ fn tree(
     let mut made = Vec::new();
     for run in runs {
         let leaf = run.iter().map(|id| entries[id]).collect();
-        let length = |id: &ChunkId| u32::try_from(plan.chunks[id].1.len()).expect("a chunk has at most 4 MiB");
+        let length = |id: &ChunkId| plan.chunks[id].1.plaintext_bytes();
         let lengths: Vec<u32> = run.iter().map(length).collect();
         made.extend(builder.push(leaf, &lengths).map_err(failed)?);
     }

@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 
 use super::distrust::Distrust;
 use super::draft::{Draft, Roots, manifest_root, part_root};
-use super::read::{Chunk, Step};
+use super::place::Placer;
+use super::read::{Chunk, Origin, Step};
 use super::reading::{Next, Reading};
 use super::scribe::{Counted, Scribe};
 use super::stream::{Shared, Stream, Tree};
@@ -104,7 +105,9 @@ impl<'a> Spread<'a> {
     }
 
     fn add_part(&mut self, session: Arc<Session>, lease: LeaseId) {
+        let throttle = Arc::clone(&self.draft.throttle);
         let place = PartPlace {
+            throttle,
             session: Arc::clone(&session),
             lease,
             budget_bytes: BUDGET_BYTES,
@@ -166,11 +169,8 @@ impl<'a> Spread<'a> {
         let shared = Arc::new(Shared {
             client: draft.client.clone(),
             sealer: Arc::clone(&draft.sealer),
-            tenant: draft.topology.tenant,
             vault: draft.vault.statement.vault,
             domain: draft.keys.domain,
-            set: draft.topology.set.clone(),
-            home: draft.topology.home,
             distrust: Arc::clone(&self.distrust),
             tally: Arc::clone(&self.tally),
             memory: Arc::clone(reading.memory()),
@@ -181,6 +181,7 @@ impl<'a> Spread<'a> {
         let length_key = &draft.keys.length_key;
         let mut contents = Stream::new(Arc::clone(&shared), Kind::Data, length_key.clone());
         let mut manifest = Stream::new(Arc::clone(&shared), Kind::Manifest, length_key.clone());
+        let mut placer = Placer::at(draft.topology.home);
         let mut scribe = Scribe::new(draft.vault.statement.chunking);
         loop {
             let step = match reading.try_next() {
@@ -202,7 +203,7 @@ impl<'a> Spread<'a> {
                 Step::Chunk(chunk) => contents.push(chunk, &mut self.uploads).await?,
                 Step::Entry(entry) => {
                     if let Some(bytes) = scribe.entry(&entry)? {
-                        manifest.push(manifest_chunk(draft, bytes), &mut self.uploads).await?;
+                        manifest.push(manifest_chunk(draft, &mut placer, bytes), &mut self.uploads).await?;
                     }
                 }
             }
@@ -212,7 +213,7 @@ impl<'a> Spread<'a> {
         let (runs, contents, mut nodes) = contents.finish(&mut self.uploads).await?;
         let (chunks, counted) = scribe.finish(&runs)?;
         for bytes in chunks {
-            manifest.push(manifest_chunk(draft, bytes), &mut self.uploads).await?;
+            manifest.push(manifest_chunk(draft, &mut placer, bytes), &mut self.uploads).await?;
         }
         let (_, mut manifests, manifest_nodes) = manifest.finish(&mut self.uploads).await?;
         for (group, more) in manifest_nodes {
@@ -268,8 +269,10 @@ impl<'a> Spread<'a> {
     }
 }
 
-fn manifest_chunk(draft: &Draft, plaintext: Vec<u8>) -> Chunk {
-    Chunk { id: draft.sealer.name(Kind::Manifest, &plaintext), plaintext: plaintext.into() }
+fn manifest_chunk(draft: &Draft, placer: &mut Placer, plaintext: Vec<u8>) -> Chunk {
+    let id = draft.sealer.name(Kind::Manifest, &plaintext);
+    let (_home, place) = placer.read(&id);
+    Chunk { id, place, origin: Origin::Read(plaintext.into()) }
 }
 
 /// Uses a session and a lease from time to time: a shard to which nothing goes for hours must not take us for gone.

@@ -14,17 +14,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use strongroom_format::id::{ChunkId, DekId, DomainId, GroupId, TenantId, VaultId};
+use strongroom_format::id::{ChunkId, DekId, DomainId, GroupId, VaultId};
 use strongroom_format::manifest::entry::Run;
-use strongroom_format::placement::group_of_run;
 use strongroom_format::seal::Kind;
-use strongroom_format::tree::{Cutter, LeafEntry, Made, Root, TreeBuilder};
+use strongroom_format::tree::{LeafEntry, Made, Root, TreeBuilder};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::distrust::Distrust;
 use super::memory::Memory;
-use super::read::Chunk;
+use super::place::Place;
+use super::read::{Chunk, Origin};
 use super::sealer::Sealer;
 use super::tally::Tally;
 use super::upload::{Outgoing, Sender, Upload};
@@ -45,12 +45,8 @@ const REMEMBERED_CHUNKS: usize = 1 << 16;
 pub(crate) struct Shared {
     pub client: Client,
     pub sealer: Arc<Sealer>,
-    pub tenant: TenantId,
     pub vault: VaultId,
     pub domain: DomainId,
-    /// The groups over which runs are spread.
-    pub set: Vec<GroupId>,
-    pub home: GroupId,
     pub distrust: Arc<Distrust>,
     pub tally: Arc<Tally>,
     pub memory: Arc<Memory>,
@@ -71,8 +67,7 @@ pub(crate) struct Tree {
 pub(crate) struct Stream {
     shared: Arc<Shared>,
     kind: Kind,
-    cutter: Cutter,
-    /// The group of the run that chunks are added to; `None` between runs.
+    /// The group of the run that chunks are added to; `None` before the first.
     group: Option<GroupId>,
     batch: Vec<Pending>,
     batch_bytes: usize,
@@ -87,11 +82,12 @@ pub(crate) struct Stream {
     length_key: strongroom_format::keys::LengthKey,
 }
 
-/// Batches in order of their chunks.
-struct Launched {
-    task: JoinHandle<std::result::Result<Vec<(LeafEntry, u32)>, Stopped>>,
-    group: GroupId,
-    ends_run: bool,
+/// What was begun, in order of the chunks.
+enum Launched {
+    /// A batch of a run.
+    Batch { task: JoinHandle<std::result::Result<Vec<(LeafEntry, u32)>, Stopped>>, group: GroupId },
+    /// The run ends behind the batch before.
+    RunEnds(GroupId),
 }
 
 /// Who seals a chunk, and what everybody else gets.
@@ -134,7 +130,6 @@ impl Stream {
         Self {
             shared,
             kind,
-            cutter: Cutter::new(),
             group: None,
             batch: Vec::new(),
             batch_bytes: 0,
@@ -151,21 +146,18 @@ impl Stream {
 
     /// Takes the next chunk.
     pub(crate) async fn push(&mut self, chunk: Chunk, uploads: &mut BTreeMap<GroupId, Upload>) -> Result<()> {
-        let group = match self.group {
-            Some(group) => group,
-            None => self.place(&chunk.id)?,
-        };
-        let ends_run = self.cutter.is_border_behind(chunk.id.as_bytes());
-        self.group = (!ends_run).then_some(group);
-        self.batch_bytes += chunk.plaintext.len();
+        if let Place::Begins(group) = chunk.place {
+            self.end_present_run();
+            self.group = Some(group);
+        }
+        let group = self.group.ok_or_else(|| Error::broken("the first chunk begins no run"))?;
+        self.batch_bytes += chunk.origin.bytes_held();
         let role = self.claims.entry(group).or_default().claim(chunk.id);
         self.batch.push(Pending { chunk, role });
-        if ends_run || BATCH_CHUNKS <= self.batch.len() || BATCH_BYTES <= self.batch_bytes {
-            self.launch(group, ends_run);
+        if BATCH_CHUNKS <= self.batch.len() || BATCH_BYTES <= self.batch_bytes {
+            self.launch(group);
         }
-        while BATCHES_IN_FLIGHT < self.launched.len()
-            || self.launched.front().is_some_and(|launched| launched.task.is_finished())
-        {
+        while BATCHES_IN_FLIGHT < self.launched.len() || self.launched.front().is_some_and(Launched::is_finished) {
             self.settle(uploads).await?;
         }
         Ok(())
@@ -174,7 +166,14 @@ impl Stream {
     /// Sends what waits for company: nothing more comes soon, and what comes may wait for its memory.
     pub(crate) fn hurry(&mut self) {
         if let (Some(group), false) = (self.group, self.batch.is_empty()) {
-            self.launch(group, false);
+            self.launch(group);
+        }
+    }
+
+    fn end_present_run(&mut self) {
+        self.hurry();
+        if let Some(group) = self.group.take() {
+            self.launched.push_back(Launched::RunEnds(group));
         }
     }
 
@@ -183,12 +182,9 @@ impl Stream {
         mut self,
         uploads: &mut BTreeMap<GroupId, Upload>,
     ) -> Result<(Vec<Run>, BTreeMap<GroupId, Tree>, BTreeMap<GroupId, Vec<Bytes>>)> {
-        self.hurry();
+        self.end_present_run();
         while !self.launched.is_empty() {
             self.settle(uploads).await?;
-        }
-        if let Some(group) = self.group.take() {
-            self.end_run(group, uploads).await?;
         }
         if self.kind == Kind::Manifest && self.builders.is_empty() {
             return Err(Error::broken("a manifest has at least its header"));
@@ -202,29 +198,31 @@ impl Stream {
         Ok((std::mem::take(&mut self.runs), trees, std::mem::take(&mut self.nodes)))
     }
 
-    fn place(&self, first: &ChunkId) -> Result<GroupId> {
-        if self.kind == Kind::Manifest {
-            return Ok(self.shared.home);
-        }
-        group_of_run(&self.shared.tenant, &self.shared.vault, first, &self.shared.set)
-            .ok_or_else(|| Error::broken("the tenant's shard set is empty"))
-    }
-
-    fn launch(&mut self, group: GroupId, ends_run: bool) {
+    fn launch(&mut self, group: GroupId) {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let task = tokio::spawn(store(Arc::clone(&self.shared), self.kind, group, batch));
-        self.launched.push_back(Launched { task, group, ends_run });
+        self.launched.push_back(Launched::Batch { task, group });
     }
 
     /// Waits for the oldest batch.
     async fn settle(&mut self, uploads: &mut BTreeMap<GroupId, Upload>) -> Result<()> {
-        let Some(mut launched) = self.launched.pop_front() else { return Ok(()) };
-        let stored = match (&mut launched.task).await {
+        let (task, group) = match self.launched.front_mut() {
+            None => return Ok(()),
+            Some(Launched::RunEnds(group)) => {
+                let group = *group;
+                self.launched.pop_front();
+                return self.end_run(group, uploads).await;
+            }
+            Some(Launched::Batch { task, group }) => (task, *group),
+        };
+        let ended = task.await;
+        self.launched.pop_front();
+        let stored = match ended {
             Ok(Ok(stored)) => stored,
             Ok(Err(Stopped::Error(error))) => return Err(error),
             Ok(Err(Stopped::Upload)) => {
-                return Err(match uploads.get_mut(&launched.group) {
+                return Err(match uploads.get_mut(&group) {
                     Some(upload) => upload.failure().await,
                     None => Error::broken("a group without an upload"),
                 });
@@ -234,9 +232,6 @@ impl Stream {
         for (entry, plaintext_bytes) in stored {
             self.run.push(entry);
             self.run_plaintext_bytes.push(plaintext_bytes);
-        }
-        if launched.ends_run {
-            self.end_run(launched.group, uploads).await?;
         }
         Ok(())
     }
@@ -271,7 +266,18 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         for launched in &self.launched {
-            launched.task.abort();
+            if let Launched::Batch { task, .. } = launched {
+                task.abort();
+            }
+        }
+    }
+}
+
+impl Launched {
+    fn is_finished(&self) -> bool {
+        match self {
+            Self::Batch { task, .. } => task.is_finished(),
+            Self::RunEnds(_) => true,
         }
     }
 }
@@ -303,6 +309,7 @@ async fn store(
     let asked: Vec<ChunkId> = batch
         .iter()
         .filter(|pending| matches!(pending.role, Role::First(_)) && shared.distrust.trusts(&pending.chunk.id))
+        .filter(|pending| matches!(pending.chunk.origin, Origin::Read(_)))
         .map(|pending| pending.chunk.id)
         .collect();
     let shelf = Shelf { client: &shared.client, group, vault: shared.vault, domain: shared.domain };
@@ -310,8 +317,8 @@ async fn store(
     let sender = shared.senders.get(&group).ok_or_else(|| Error::broken("a group without an upload"))?;
     let mut stored = Vec::with_capacity(batch.len());
     let mut repeats = Vec::new();
-    for (at, Pending { chunk: Chunk { id, plaintext }, role }) in batch.into_iter().enumerate() {
-        let plaintext_bytes = u32::try_from(plaintext.len()).expect("a chunk has at most 4 MiB");
+    for (at, Pending { chunk: Chunk { id, origin, .. }, role }) in batch.into_iter().enumerate() {
+        let plaintext_bytes = origin.plaintext_bytes();
         let tell = match role {
             Role::First(tell) => tell,
             Role::Repeats(first) => {
@@ -321,26 +328,33 @@ async fn store(
                 continue;
             }
         };
-        let entry = if let Some(Known { blob, stored_bytes, dek }) = known.get(&id) {
-            shared.tally.known(1);
-            if *dek != shared.sealer.dek() {
-                shared.foreign_deks.lock().unwrap_or_else(PoisonError::into_inner).insert(*dek);
+        let origin = match known.get(&id) {
+            Some(known) => Origin::Kept { plaintext_bytes, known: *known },
+            None => origin,
+        };
+        let entry = match origin {
+            Origin::Kept { known: Known { blob, stored_bytes, dek }, .. } => {
+                shared.tally.known(1);
+                if dek != shared.sealer.dek() {
+                    shared.foreign_deks.lock().unwrap_or_else(PoisonError::into_inner).insert(dek);
+                }
+                LeafEntry { chunk: id, blob, stored_bytes }
             }
-            LeafEntry { chunk: id, blob: *blob, stored_bytes: *stored_bytes }
-        } else {
-            let sealed = {
-                let _turn = shared.sealing.acquire().await.map_err(|_| Error::broken("sealing ended"))?;
-                let sealer = Arc::clone(&shared.sealer);
-                tokio::task::spawn_blocking(move || sealer.seal(kind, id, &plaintext))
-                    .await
-                    .map_err(|panic| Error::failed("sealing broke", panic))??
-            };
-            let stored_bytes = u32::try_from(sealed.bytes.len()).expect("a blob is hardly longer than its chunk");
-            shared.tally.sent(stored_bytes.into());
-            let room = shared.memory.room(sealed.bytes.len()).await.map_err(|_ended| Stopped::Upload)?;
-            let outgoing = Outgoing { blob: sealed.blob, bytes: sealed.bytes, _room: Some(room) };
-            sender.blob(outgoing).await.map_err(|_ended| Stopped::Upload)?;
-            LeafEntry { chunk: id, blob: sealed.blob, stored_bytes }
+            Origin::Read(plaintext) => {
+                let sealed = {
+                    let _turn = shared.sealing.acquire().await.map_err(|_| Error::broken("sealing ended"))?;
+                    let sealer = Arc::clone(&shared.sealer);
+                    tokio::task::spawn_blocking(move || sealer.seal(kind, id, &plaintext))
+                        .await
+                        .map_err(|panic| Error::failed("sealing broke", panic))??
+                };
+                let stored_bytes = u32::try_from(sealed.bytes.len()).expect("a blob is hardly longer than its chunk");
+                shared.tally.sent(stored_bytes.into());
+                let room = shared.memory.room(sealed.bytes.len()).await.map_err(|_ended| Stopped::Upload)?;
+                let outgoing = Outgoing { blob: sealed.blob, bytes: sealed.bytes, _room: Some(room) };
+                sender.blob(outgoing).await.map_err(|_ended| Stopped::Upload)?;
+                LeafEntry { chunk: id, blob: sealed.blob, stored_bytes }
+            }
         };
         tell.send_replace(Some(entry));
         stored.push((Some(entry), plaintext_bytes));

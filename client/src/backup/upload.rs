@@ -29,6 +29,7 @@ use tonic::{Status, Streaming};
 
 use super::distrust::Distrust;
 use super::tally::Tally;
+use super::throttle::Throttle;
 use crate::connect::Deadline;
 use crate::error::{Answered, Error, Result, answered};
 use crate::session::{Session, outcome};
@@ -66,6 +67,7 @@ enum Item {
 /// Where a part lies.
 #[derive(Clone)]
 pub(crate) struct PartPlace {
+    pub throttle: Arc<Throttle>,
     pub session: Arc<Session>,
     pub lease: LeaseId,
     pub budget_bytes: u64,
@@ -346,6 +348,9 @@ impl Courier {
     }
 
     async fn send(&self, wire: &Wire, message: Ask) -> std::result::Result<(), Break> {
+        if let Ask::Blob(blob) = &message {
+            self.place.throttle.take(blob.blob.len() as u64).await;
+        }
         let request = pb::UploadRequest { what: Some(message) };
         match wire.out.send_timeout(request, SILENCE).await {
             Ok(()) => Ok(()),

@@ -16,9 +16,11 @@ use rustix::io::Errno;
 use strongroom_format::manifest::entry::{Access, Attributes, Device};
 use strongroom_format::manifest::xattr::Xattr;
 
+use super::stamp::Stamp;
 use super::stat::{Inode, attributes_of};
 use super::xattrs;
 use crate::error::{Error, Result};
+use crate::globs::{Globs, Is};
 
 /// Deeper trees are left out: every level costs an open directory.
 const DEPTH_MAX: usize = 400;
@@ -34,6 +36,27 @@ pub enum CacheDirectories {
     Kept,
     /// Left out, and not counted as skipped: it was asked for.
     LeftOut,
+}
+
+/// Whether directories of other file systems than their source's are entered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileSystems {
+    /// All of them.
+    #[default]
+    All,
+    /// A directory that another file system is mounted on is kept, and nothing below it.
+    One,
+}
+
+/// What of the sources is left out on request; that is not counted as skipped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Directories that are marked as caches.
+    pub cache_directories: CacheDirectories,
+    /// What lies on other file systems.
+    pub file_systems: FileSystems,
+    /// What these match, with all that lies in it; never what was named as a source.
+    pub exclude: Globs,
 }
 
 /// One thing to back up and its name in the snapshot.
@@ -104,8 +127,8 @@ pub(crate) enum Kind {
     Directory,
     /// A regular file, to be opened with [`open_file`].
     File {
-        /// Size when it was looked at.
-        bytes: u64,
+        /// Size, times and inode when it was looked at.
+        stamp: Stamp,
         /// The directory that holds it.
         parent: Arc<OwnedFd>,
         /// Its name there.
@@ -139,7 +162,9 @@ pub(crate) fn open_file(parent: &OwnedFd, name: &CString) -> std::io::Result<(st
 pub(crate) struct Walk {
     sources: std::vec::IntoIter<Source>,
     levels: Vec<Level>,
-    cache_directories: CacheDirectories,
+    bounds: Bounds,
+    /// The file system of the present source.
+    device: u64,
 }
 
 struct Level {
@@ -150,8 +175,8 @@ struct Level {
 
 impl Walk {
     /// Starts at sources in the order of their top-level names.
-    pub(crate) fn new(sources: Vec<Source>, cache_directories: CacheDirectories) -> Self {
-        Self { sources: sources.into_iter(), levels: Vec::new(), cache_directories }
+    pub(crate) fn new(sources: Vec<Source>, bounds: Bounds) -> Self {
+        Self { sources: sources.into_iter(), levels: Vec::new(), bounds, device: 0 }
     }
 
     fn start(&mut self, source: &Source) -> Found {
@@ -161,9 +186,11 @@ impl Walk {
             rustix::fs::open(&source.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         match opened {
             Ok(directory) => match rustix::fs::fstat(&directory) {
-                Ok(stat) => self
-                    .enter(directory, path, &stat)
-                    .unwrap_or_else(|path| skipped(path, "the directory is marked as a cache".into())),
+                Ok(stat) => {
+                    self.device = stat.st_dev;
+                    self.enter(directory, path, &stat)
+                        .unwrap_or_else(|path| skipped(path, "the directory is marked as a cache".into()))
+                }
                 Err(errno) => skipped(path, errno.to_string()),
             },
             Err(Errno::NOTDIR) => self.start_file(&source.path, path),
@@ -179,9 +206,12 @@ impl Walk {
         let name = source.file_name().unwrap_or_else(|| OsStr::new("."));
         let opened = rustix::fs::open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         match (opened, CString::new(name.as_bytes())) {
-            (Ok(parent), Ok(name)) => self
-                .look(&Arc::new(parent), name, path)
-                .unwrap_or_else(|| skipped(Vec::new(), "the directory is marked as a cache".into())),
+            (Ok(parent), Ok(name)) => match rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => self
+                    .describe(&Arc::new(parent), name, path, &stat)
+                    .unwrap_or_else(|| skipped(Vec::new(), "the directory is marked as a cache".into())),
+                Err(errno) => skipped(path, errno.to_string()),
+            },
             (Err(errno), _) => skipped(path, errno.to_string()),
             (_, Err(nul)) => skipped(path, nul.to_string()),
         }
@@ -189,10 +219,24 @@ impl Walk {
 
     /// Looks at one name; `None` if it is left out on request.
     fn look(&mut self, parent: &Arc<OwnedFd>, name: CString, path: Vec<u8>) -> Option<Found> {
+        let exclude = &self.bounds.exclude;
         let stat = match rustix::fs::statat(parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
+            Err(_) if exclude.match_entry(&path, Is::Directory) => return None,
             Err(errno) => return Some(missed(path, errno)),
         };
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if exclude.match_entry(&path, if is_directory { Is::Directory } else { Is::Other }) {
+            return None;
+        }
+        if self.bounds.file_systems == FileSystems::One && stat.st_dev != self.device {
+            return is_directory.then(|| found(path, &stat, Kind::Directory, Ok(Vec::new())));
+        }
+        self.describe(parent, name, path, &stat)
+    }
+
+    /// Says what was looked at, and goes down into directories; `None` if it is left out on request.
+    fn describe(&mut self, parent: &Arc<OwnedFd>, name: CString, path: Vec<u8>, stat: &Stat) -> Option<Found> {
         let xattrs = || xattrs::of_name(parent, &name);
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
@@ -201,22 +245,21 @@ impl Walk {
                 }
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 match rustix::fs::openat(parent, &name, flags, Mode::empty()) {
-                    Ok(directory) => self.enter(directory, path, &stat).ok(),
+                    Ok(directory) => self.enter(directory, path, stat).ok(),
                     Err(errno) => Some(missed(path, errno)),
                 }
             }
             FileType::RegularFile => {
-                let kind =
-                    Kind::File { bytes: u64::try_from(stat.st_size).unwrap_or(0), parent: Arc::clone(parent), name };
-                Some(found(path, &stat, kind, Ok(Vec::new())))
+                let kind = Kind::File { stamp: Stamp::of(stat), parent: Arc::clone(parent), name };
+                Some(found(path, stat, kind, Ok(Vec::new())))
             }
             FileType::Symlink => match rustix::fs::readlinkat(parent, &name, Vec::new()) {
-                Ok(target) => Some(found(path, &stat, Kind::Symlink(target.into_bytes()), xattrs())),
+                Ok(target) => Some(found(path, stat, Kind::Symlink(target.into_bytes()), xattrs())),
                 Err(errno) => Some(missed(path, errno)),
             },
-            FileType::Fifo => Some(found(path, &stat, Kind::Fifo, xattrs())),
-            FileType::CharacterDevice => Some(found(path, &stat, device(&stat, Access::Character), xattrs())),
-            FileType::BlockDevice => Some(found(path, &stat, device(&stat, Access::Block), xattrs())),
+            FileType::Fifo => Some(found(path, stat, Kind::Fifo, xattrs())),
+            FileType::CharacterDevice => Some(found(path, stat, device(stat, Access::Character), xattrs())),
+            FileType::BlockDevice => Some(found(path, stat, device(stat, Access::Block), xattrs())),
             FileType::Socket => Some(skipped(path, "a socket lives only as long as its process".into())),
             FileType::Unknown => Some(skipped(path, "its kind is not known".into())),
         }
@@ -224,7 +267,7 @@ impl Walk {
 
     /// Reads a directory's names and goes down into it. The path comes back if it is left out on request.
     fn enter(&mut self, directory: OwnedFd, path: Vec<u8>, stat: &Stat) -> std::result::Result<Found, Vec<u8>> {
-        if self.cache_directories == CacheDirectories::LeftOut && is_cache(&directory) {
+        if self.bounds.cache_directories == CacheDirectories::LeftOut && is_cache(&directory) {
             return Err(path);
         }
         let names = match names_of(&directory) {
@@ -318,8 +361,12 @@ mod tests {
 
     use super::*;
 
-    fn paths(sources: Vec<Source>, cache: CacheDirectories) -> Vec<(String, &'static str)> {
-        Walk::new(sources, cache)
+    fn paths(sources: Vec<Source>, cache_directories: CacheDirectories) -> Vec<(String, &'static str)> {
+        paths_within(sources, Bounds { cache_directories, ..Bounds::default() })
+    }
+
+    fn paths_within(sources: Vec<Source>, bounds: Bounds) -> Vec<(String, &'static str)> {
+        Walk::new(sources, bounds)
             .map(|found| {
                 let kind = match found.kind {
                     Kind::Directory => "dir",
@@ -366,7 +413,7 @@ mod tests {
         let at = rustix::fs::open(home.path(), OFlags::RDONLY, Mode::empty()).unwrap();
         rustix::fs::mkfifoat(&at, "fifo", Mode::RUSR).unwrap();
         std::fs::write(home.path().join("gone"), "").unwrap();
-        let mut walk = Walk::new(Source::of(&[home.path().to_owned()]).unwrap(), CacheDirectories::Kept);
+        let mut walk = Walk::new(Source::of(&[home.path().to_owned()]).unwrap(), Bounds::default());
         assert!(matches!(walk.next().unwrap().kind, Kind::Directory));
         std::fs::remove_file(home.path().join("gone")).unwrap();
         let rest: Vec<_> = walk.map(|found| (found.path, found.kind)).collect();
@@ -381,7 +428,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("a"), "x").unwrap();
         std::fs::hard_link(home.path().join("a"), home.path().join("b")).unwrap();
-        let all: Vec<_> = Walk::new(Source::of(&[home.path().to_owned()]).unwrap(), CacheDirectories::Kept).collect();
+        let all: Vec<_> = Walk::new(Source::of(&[home.path().to_owned()]).unwrap(), Bounds::default()).collect();
         let metadata = std::fs::metadata(home.path().join("a")).unwrap();
         let owner = Some(Owner { user: metadata.uid(), group: metadata.gid() });
         assert_eq!((all[1].attributes.owner, all[1].inode.number, all[1].inode.names), (owner, metadata.ino(), 2));
@@ -396,6 +443,38 @@ mod tests {
         let sources = Source::of(&[home.path().to_owned()]).unwrap();
         assert_eq!(paths(sources.clone(), CacheDirectories::Kept).len(), 3);
         assert_eq!(paths(sources, CacheDirectories::LeftOut).len(), 1);
+    }
+
+    #[test]
+    fn what_is_excluded_is_not_there_and_directories_are_not_entered() {
+        let home = tempfile::tempdir().unwrap();
+        for directory in ["src", "target/debug", "src/target"] {
+            std::fs::create_dir_all(home.path().join(directory)).unwrap();
+        }
+        for file in ["a.o", "src/b.o", "src/b.c", "target/debug/x", "src/target/y"] {
+            std::fs::write(home.path().join(file), "").unwrap();
+        }
+        let exclude = |globs: &[&str]| {
+            let exclude = Globs::new(globs.iter().map(|glob| crate::globs::Glob::parse(glob).unwrap()));
+            let all =
+                paths_within(Source::of(&[home.path().to_owned()]).unwrap(), Bounds { exclude, ..Bounds::default() });
+            all.into_iter().map(|(path, _)| path).collect::<Vec<_>>()
+        };
+        assert_eq!(exclude(&["*.o", "/target/"]), ["", "src", "src/b.c", "src/target", "src/target/y"]);
+        assert_eq!(exclude(&["*", "!src", "!*.c"]), ["", "src", "src/b.c"]);
+    }
+
+    #[test]
+    fn another_file_system_is_kept_as_an_empty_directory() {
+        // Everywhere on Linux: /proc is one of its own, below /.
+        let sources = vec![Source { path: "/".into(), top: None }];
+        let bounds = Bounds { file_systems: FileSystems::One, ..Bounds::default() };
+        let below: Vec<_> = Walk::new(sources, bounds)
+            .skip_while(|found| found.path != b"proc")
+            .take(2)
+            .map(|found| String::from_utf8_lossy(&found.path).into_owned())
+            .collect();
+        assert!(below.len() == 2 && !below[1].starts_with("proc/"), "{below:?}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(crate) struct Shelf<'a> {
 }
 
 /// A chunk that the shard knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     pub blob: BlobId,
     pub stored_bytes: u32,
