@@ -71,7 +71,7 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Back up files and directories as one snapshot.
+    /// Back up files and directories, or what comes by a pipe, as one snapshot.
     Backup(Backup),
     /// Restore a snapshot, or paths of it.
     Restore(Restore),
@@ -217,8 +217,8 @@ impl Command {
     /// Whether stopping it leaves a doubt.
     pub fn effect(&self) -> Effect {
         match self {
-            Self::Backup(_)
-            | Self::Vault(Vault::Create(_) | Vault::Card(_))
+            Self::Backup(_) => Effect::GoesOn,
+            Self::Vault(Vault::Create(_) | Vault::Card(_))
             | Self::Enrol(_)
             | Self::Identity(Identity::Token(_) | Identity::Close(_))
             | Self::Node(Node::Token(_))
@@ -369,6 +369,9 @@ mod tests {
         for line in [
             "strongroom --json --profile p.toml backup /srv --vault v --deadline 5s",
             "strongroom backup --json /srv --profile p.toml --vault v --deadline 5s",
+            "strongroom backup --vault v --from-command a.sql -- pg_dump --all shop",
+            "strongroom backup --vault v --stdin a.sql --tag host=a --tag role=b --limit-upload 5MiB",
+            "strongroom backup /srv --vault v --exclude *.o --exclude !x.o --exclude-file f --one-file-system --dry-run",
             "strongroom --deadline 5s vault create v --profile p.toml --json --quiet",
             "strongroom tenant create acme --founding f --issuer ca.pem --width 3 --profile p.toml",
             "strongroom tenant create acme --founding f --profile p.toml",
@@ -424,6 +427,17 @@ mod tests {
             "strongroom completions cmd.exe",
             "strongroom dev",
             "strongroom backup /srv --vault v --colour",
+            "strongroom backup /srv --vault v --stdin x",
+            "strongroom backup --vault v --from-command x",
+            "strongroom backup --vault v --stdin x --from-command y",
+            "strongroom backup --vault v --stdin x --dry-run",
+            "strongroom backup --vault v --from-command x --dry-run -- true",
+            "strongroom backup /srv --vault v --exclude [",
+            "strongroom backup /srv --vault v --exclude a//b",
+            "strongroom backup /srv --vault v --tag host",
+            "strongroom backup /srv --vault v --tag =x",
+            "strongroom backup /srv --vault v --limit-upload 0",
+            "strongroom backup /srv --vault v --limit-upload fast",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

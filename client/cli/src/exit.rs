@@ -73,6 +73,8 @@ pub enum Effect {
     None,
     /// It may have changed something.
     Changes,
+    /// It may have changed something, and the same again goes on where it was.
+    GoesOn,
 }
 
 /// Why there is no result.
@@ -176,6 +178,14 @@ impl Failure {
                 "interrupted; what was under way may have been done".into(),
                 "look (`snapshots`, `vault list`) before doing it again",
             ),
+            Self::Interrupted(Effect::GoesOn) => line(
+                "unknown",
+                "CANCELLED",
+                "INTERRUPTED",
+                "interrupted; what was sent is kept for some hours (a snapshot that was just being committed may be)"
+                    .into(),
+                "run the same backup again: it goes on where it was; `snapshots` shows whether it was done",
+            ),
             Self::NobodyListens => {
                 line("failed", "CANCELLED", "STDOUT", "stdout is closed".into(), "read all of the output")
             }
@@ -235,6 +245,7 @@ mod tests {
             (Failure::usage("x", "y"), Exit::Usage, "refused"),
             (Failure::Interrupted(Effect::None), Exit::Interrupted, "failed"),
             (Failure::Interrupted(Effect::Changes), Exit::Interrupted, "unknown"),
+            (Failure::Interrupted(Effect::GoesOn), Exit::Interrupted, "unknown"),
         ] {
             assert_eq!(failure.exit(), exit, "{failure:?}");
             assert_eq!(failure.line().outcome, outcome, "{failure:?}");

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -67,7 +68,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
         .without_time()
         .with_target(false)
         .init();
-    let runtime = tokio::runtime::Runtime::new().map_err(|cause| Failure::broken("cannot start", &cause))?;
+    let runtime = Runtime::new().map_err(|cause| Failure::broken("cannot start", &cause))?;
     let context = Context::new(arguments.global, output.clone());
     let effect = arguments.command.effect();
     let ended = runtime.block_on(async {
@@ -76,6 +77,28 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
             _signal = tokio::signal::ctrl_c() => Err(Failure::Interrupted(effect)),
         }
     });
-    runtime.shutdown_timeout(SHUTDOWN);
+    match &ended {
+        Err(Failure::Interrupted(_)) => end_unless_interrupted(runtime),
+        Ok(_) | Err(_) => runtime.shutdown_timeout(SHUTDOWN),
+    }
     ended
+}
+
+/// Lets what cannot be interrupted end, for a moment: until the user asks again.
+fn end_unless_interrupted(runtime: Runtime) {
+    let Ok(waiting) = tokio::runtime::Builder::new_current_thread().enable_io().build() else {
+        return runtime.shutdown_timeout(SHUTDOWN);
+    };
+    let (tell, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        runtime.shutdown_timeout(SHUTDOWN);
+        // Nobody waits any more if the user asked again.
+        let _told = tell.send(());
+    });
+    waiting.block_on(async {
+        tokio::select! {
+            _ended = ended => {}
+            _signal = tokio::signal::ctrl_c() => {}
+        }
+    });
 }

@@ -72,6 +72,14 @@ struct LeftOut {
     why: String,
 }
 
+/// An alarm: what this machine remembers of files is not what this writer wrote there.
+#[derive(Serialize)]
+struct CacheIgnored<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    why: &'a str,
+}
+
 impl Watch {
     /// Begins to watch.
     pub fn new(doing: Doing, output: &Output) -> Self {
@@ -132,7 +140,7 @@ impl Shown {
             Event::Found { .. } => {
                 add(&self.entries, 1);
             }
-            Event::Read { bytes } | Event::Restored { bytes } => {
+            Event::Read { bytes } | Event::Unchanged { bytes } | Event::Restored { bytes } => {
                 add(&self.bytes_done, bytes);
             }
             Event::Sent { bytes } => {
@@ -144,6 +152,7 @@ impl Shown {
             }
             Event::Skipped { path, why } => self.left_out("skipped", path, why),
             Event::Changed { path, why } => self.left_out("changed", path, why),
+            Event::CacheIgnored { why } => self.cache_ignored(&why),
             Event::Damaged { path, why } => self.left_out("damaged", path, why),
             // What is durable follows what was sent; new kinds of events are no news for people.
             _ => return,
@@ -161,6 +170,15 @@ impl Shown {
                     error_line(&format!("{self}, {}", span(self.began.elapsed())));
                 }
             }
+        }
+    }
+
+    fn cache_ignored(&self, why: &str) {
+        let _written = self.output.json(&CacheIgnored { kind: "cache_ignored", why });
+        let text = format!("the local cache is ignored, and all files are read: {why}; find out who did that");
+        match &self.how {
+            How::Silent | How::Plain { .. } => error_line(&text),
+            How::Moving(bar) => bar.suspend(|| error_line(&text)),
         }
     }
 

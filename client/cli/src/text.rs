@@ -1,6 +1,7 @@
 //! How values look: names, times, sizes, for scripts and for people.
 
 use std::ffi::OsStr;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -154,6 +155,32 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Bytes a second as people type them: `500K`, `10MiB`, `1.5 MB/s`. K, M and G are powers of 1024, as KiB, MiB and GiB
+/// are; KB, MB and GB are powers of 1000.
+pub fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+    let bad = || format!("`{text}` is no rate; write for instance 500K, 10MiB or 1.5MB/s: bytes a second");
+    let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
+    let digits = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
+    let (number, unit) = number.split_at(digits);
+    let unit: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err(bad()),
+    };
+    // Digits behind the point, at most nine, so that all stays whole.
+    let (whole, behind) = number.split_once('.').unwrap_or((number, "0"));
+    let (whole, places) = (whole.parse::<u64>(), u32::try_from(behind.len()).ok().filter(|places| *places <= 9));
+    let (Ok(whole), Ok(behind), Some(places)) = (whole, behind.parse::<u64>(), places) else { return Err(bad()) };
+    let part = u128::from(behind) * u128::from(unit) / 10_u128.pow(places);
+    let bytes = whole.checked_mul(unit).and_then(|bytes| bytes.checked_add(u64::try_from(part).ok()?));
+    bytes.and_then(NonZeroU64::new).ok_or_else(|| format!("`{text}` is no rate that anything can be sent at"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +230,25 @@ mod tests {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         for bad in ["", "60", "0s", "-5s", "soon", "1y"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read_as_people_type_them() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("500K", 500 << 10),
+            ("500k/s", 500 << 10),
+            ("10MiB", 10 << 20),
+            ("1.5 MB/s", 1_500_000),
+            ("0.25g", 1 << 28),
+        ] {
+            assert_eq!(parse_rate(text).unwrap().get(), bytes, "{text}");
+        }
+        for bad in
+            ["", "0", "0.0001", "-1M", "10 Mbit", "fast", "M", "1.", "1.2.3M", "99999999999999999999", "20000000000G"]
+        {
+            assert!(parse_rate(bad).is_err(), "{bad}");
         }
     }
 }

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod arguments;
+mod cache;
 mod cluster;
 mod examples;
 mod governance;
 mod health;
+mod interrupted;
 mod keys;
 mod machines;
 mod ordinary;
@@ -15,5 +17,7 @@ mod paper;
 mod people;
 mod program;
 mod proofs;
+mod sources;
 mod story;
+mod trees;
 mod units;

@@ -55,6 +55,7 @@ fn a_backup_is_listed_verified_and_restored() {
     assert_eq!(
         fields(&backup),
         [
+            "bytes",
             "bytes_read",
             "bytes_sent",
             "changed",
@@ -63,6 +64,7 @@ fn a_backup_is_listed_verified_and_restored() {
             "code",
             "dirs",
             "files",
+            "files_unchanged",
             "handed_over",
             "links",
             "name",
