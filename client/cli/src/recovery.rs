@@ -124,7 +124,7 @@ pub fn ask(terminal: &mut Terminal) -> Result<AnyKey, Failure> {
         let line = terminal.ask(&format!("  {label:<9} ")).map_err(gone)?;
         match typed.take(&line) {
             Ok(Took::Line) => {}
-            Ok(Took::Key(key)) => return Ok(key),
+            Ok(Took::Key(key)) => return Ok(*key),
             Err(fault @ (sheet::SheetError::Missing { .. } | sheet::SheetError::Mistyped { .. })) => {
                 terminal.show(&format!("    {fault}; type it again\n")).map_err(gone)?;
             }

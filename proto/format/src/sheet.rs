@@ -87,7 +87,7 @@ pub enum Took {
     /// It fits; there are more.
     Line,
     /// It was the last one.
-    Key(AnyKey),
+    Key(Box<AnyKey>),
 }
 
 /// The lines of a key's sheet, header first, each ended by a line feed.
@@ -122,7 +122,7 @@ pub fn read(text: &str) -> Result<AnyKey, SheetError> {
     let mut typed = Typed::new();
     for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Took::Key(key) = typed.take(line)? {
-            return Ok(key);
+            return Ok(*key);
         }
     }
     Err(SheetError::Missing { label: typed.next_label() })
@@ -204,7 +204,7 @@ impl Typed {
         let key = AnyKey::from_values(kind, &values)?;
         // One sheet per key: no second spelling of a number or an id.
         match key.values().iter().map(|value| value.as_str()).eq(values) {
-            true => Ok(Took::Key(key)),
+            true => Ok(Took::Key(Box::new(key))),
             false => Err(SheetError::Key(KeyFileError::Damaged)),
         }
     }
