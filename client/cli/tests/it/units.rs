@@ -24,7 +24,7 @@ fn examples() -> Vec<String> {
         let lines = text.lines().filter_map(|line| line.split_once("BACKUP=")).map(|(_, rest)| rest);
         found.extend(lines.map(|rest| rest.split('\'').next().unwrap().to_owned()));
     }
-    assert!(2 <= found.len(), "{found:?}");
+    assert!(4 <= found.len(), "{found:?}");
     found
 }
 
