@@ -43,7 +43,7 @@ fn case_spaces_hyphens_and_digits_that_look_alike_do_not_matter() {
             // Without its label, with other spaces; the secret with letters for digits.
             let bare = line[label.len()..].trim();
             let line = match label.parse::<u8>() {
-                Ok(_) => bare.replace(' ', " ").replace('0', "o").replace('1', "l"),
+                Ok(_) => bare.replace(' ', "  ").replace('0', "o").replace('1', "l"),
                 Err(_) => bare.to_owned(),
             };
             if let Took::Key(key) = typed.take(&line).unwrap() {
