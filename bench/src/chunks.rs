@@ -6,12 +6,13 @@
 //! ```
 //!
 //! No chunk is shorter than 256 KiB, and 10⁶ of those would be 256 GB on disks. So each is nearly all hole: the file takes a
-//! page a chunk, the sealed blob a few hundred bytes, each fragment one block. The page ends with bytes at which
+//! page a chunk, and goes by a pipe, in which holes are zeros; the sealed blob takes a few hundred bytes, each fragment one
+//! block. The page ends with bytes at which
 //! content-defined chunking cuts; they are looked for once, in pseudo-random bytes.
 //!
 //! Not here: speed of bytes (`contest.rs`).
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -68,15 +69,14 @@ fn measure(count: u64, work: &Path, is_json: bool) -> anyhow::Result<Vec<Step>> 
     eprintln!("starting six nodes …");
     let strongroom = Strongroom::start(&Binaries::find()?, work)?;
     let page = cutting_page(&mut Stream::named("chunks"))?;
-    let source = work.join("source");
-    fs::create_dir(&source)?;
+    let source = work.join("sparse");
     let mut steps = Vec::new();
     let mut chunks = 0;
     for step in 1..=STEPS {
         let until = count * step / STEPS;
-        write(&source.join("sparse"), &page, chunks..until).context("cannot write the source")?;
+        write(&source, &page, chunks..until).context("cannot write the source")?;
         let probe = Probe::start(strongroom.served())?;
-        let (ended, _) = strongroom.back_up(&source, "chunks", &work.join("client.log"))?;
+        let ended = strongroom.back_up_piped(&source, "chunks", &work.join("client.log"))?;
         let spent = probe.finish()?;
         let sent = new_chunks(&ended.stdout)?;
         // a few chunks more: the manifest's
@@ -159,7 +159,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sparse");
         write(&path, &page, 70..90).unwrap();
-        let bytes = fs::read(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len(), 20 * CHUNK);
         let mut ends = (0..20).scan(0, |start, _| {
             let length = first_cut(&bytes[*start..]);

@@ -52,6 +52,14 @@ impl Strongroom {
         self.cluster.metric("strongroom_consensus_commits_total")
     }
 
+    /// Backs up a file as it comes by a pipe, its holes as zeros: found in the file, they would not be read.
+    pub fn back_up_piped(&self, file: &Path, label: &str, log: &Path) -> anyhow::Result<Ended> {
+        self.run("acme-writer", log, |command| {
+            let command = command.args(["backup", "--vault", VAULT, "--name", label, "--from-command", "piped", "--"]);
+            command.arg("cat").arg(file)
+        })
+    }
+
     /// Through the SDK: how long snapshots of so many bytes take, and how long none is acknowledged when the leader is
     /// killed. The second tenant lives in one shard.
     pub fn application(&mut self, plan: &InProcess, work: &Path) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {

@@ -141,6 +141,7 @@ struct Planned {
     files: u64,
     dirs: u64,
     links: u64,
+    special: u64,
     skipped: u64,
     bytes: u64,
     files_unchanged: u64,
@@ -320,6 +321,7 @@ impl From<strongroom::backup::Plan> for Planned {
             files: plan.files,
             dirs: plan.dirs,
             links: plan.links,
+            special: plan.special,
             skipped: plan.skipped,
             bytes: plan.bytes,
             files_unchanged: plan.files_unchanged,
@@ -480,13 +482,14 @@ mod tests {
             files: 1,
             dirs: 2,
             links: 3,
+            special: 8,
             skipped: 4,
             bytes: 5,
             files_unchanged: 6,
             bytes_to_read: 7,
             seconds: 0.5,
         };
-        let expected = r#"{"type":"dry_run","vault":"papers","name":"etc","files":1,"dirs":2,"links":3,"skipped":4,"bytes":5,"files_unchanged":6,"bytes_to_read":7,"seconds":0.5}"#;
+        let expected = r#"{"type":"dry_run","vault":"papers","name":"etc","files":1,"dirs":2,"links":3,"special":8,"skipped":4,"bytes":5,"files_unchanged":6,"bytes_to_read":7,"seconds":0.5}"#;
         assert_eq!(serde_json::to_string(&planned).unwrap(), expected);
         assert!(planned.text().contains("nothing was sent"));
     }
