@@ -76,7 +76,7 @@ fn the_page_knows_every_type_that_the_sources_print_and_no_other() {
     printed_by_the_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut types);
     assert!(types.contains("backup") && types.contains("error"), "{types:?}");
     // Printed by hand: progress here, and `strongroomd inspect`.
-    types.extend(["skipped", "damaged", "fragment", "group"].map(String::from));
+    types.extend(["skipped", "changed", "cache_ignored", "damaged", "fragment", "group"].map(String::from));
     let known: BTreeSet<String> = documented().keys().cloned().collect();
     assert_eq!(types, known);
 }
