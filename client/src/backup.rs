@@ -41,7 +41,6 @@ mod stat;
 mod stored;
 mod stream;
 mod tally;
-mod throttle;
 mod upload;
 pub(crate) mod walk;
 mod which;

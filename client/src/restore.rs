@@ -11,63 +11,67 @@
 //! given only when asked, and what cannot be given is said (N115). Memory: a few hundred bytes a file,
 //! and the chunks on their way. Not here: the node's half of the gate.
 
+mod book;
+mod cat;
+mod compare;
+mod dump;
 mod fetch;
 mod gate;
 mod give;
 mod index;
 pub(crate) mod layout;
 pub(crate) mod open;
+mod ordered;
 pub(crate) mod others;
 pub(crate) mod path;
 pub(crate) mod plan;
+mod pour;
+mod reading;
+mod resume;
+mod sample;
 pub(crate) mod selection;
 pub(crate) mod staging;
+mod tar;
+mod visit;
 mod whole;
 pub(crate) mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use strongroom_format::command::{BlobRef, Body};
-use strongroom_format::id::{GroupId, SnapshotId};
-use strongroom_format::manifest::ManifestError;
-use strongroom_format::manifest::decode::{Decoder, Item, Limits};
-use strongroom_format::manifest::entry::{Access, Content, Device, Entry, Moment, Owner, Run};
-use strongroom_format::outcome::Done;
-use strongroom_format::placement::group_of_run;
+use strongroom_format::id::SnapshotId;
+use strongroom_format::manifest::decode::Item;
+use strongroom_format::manifest::entry::{Access, Content, Device, Entry, Moment, Owner};
 use strongroom_format::seal::Kind;
-use strongroom_proto::v1 as pb;
 
+pub use self::cat::{ByteRange, FileRead};
+pub use self::compare::{Change, Difference};
+pub use self::dump::Dumped;
 pub use self::give::{Lacking, NotGiven, Special};
-pub use self::staging::Occupied;
+pub use self::resume::Kept;
+pub use self::sample::Sample;
+pub use self::staging::{Earlier, Occupied};
 pub use self::write::DamagedFile;
 
-use self::fetch::{Found, Sink, Stats, WantedRun, fetch};
-use self::gate::Gate;
-use self::index::{LeafAt, RunNode};
+use self::book::Book;
+use self::fetch::{Sink, Stats, fetch};
 use self::layout::{Layout, RunIndex};
 use self::path::TreePath;
 use self::plan::Plan;
-use self::selection::Selection;
+use self::reading::Reading;
+use self::resume::Left;
+use self::sample::Checked;
+use self::selection::{Selection, not_found};
 use self::staging::{Marker, Staging};
-use self::write::{PlannedFile, Writer, Written};
-use crate::audit;
+use self::visit::Visit;
+use self::write::{Writer, Written};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
-use crate::session::{Session, unexpected};
-
-/// A restore may last so long before its pin ends.
-const LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// More entries are refused: each takes memory (N115).
-const ENTRIES_MAX: u64 = 1 << 24;
-/// So many chunks of a manifest are fetched at once.
-const MANIFEST_WINDOW: usize = 32;
-/// So many bad blobs are reported.
-const REPORTS_MAX: usize = 64;
+use crate::random::random;
+use crate::state::Verification;
 
 /// What to restore, and where to.
 #[derive(Clone, Debug)]
@@ -76,12 +80,18 @@ pub struct RestoreRequest {
     pub snapshot: SnapshotId,
     /// Which of its paths, any bytes; none: everything.
     pub paths: Vec<Vec<u8>>,
+    /// Instead of paths: what these globs match, each under its whole path in the snapshot ([`crate::globs`]).
+    pub globs: Vec<Vec<u8>>,
     /// The target directory.
     pub to: PathBuf,
     /// What to do if it is not empty.
     pub occupied: Occupied,
+    /// What to do with what an interrupted restore of the same snapshot into the same directory left.
+    pub earlier: Earlier,
     /// What to do with what gives power on the machine.
     pub special: Special,
+    /// Fetch at most so many bytes a second.
+    pub bytes_per_second: Option<NonZeroU64>,
     /// Why, for the tenant's audit log.
     pub purpose: String,
     /// Who hears how it goes.
@@ -94,9 +104,12 @@ impl RestoreRequest {
         Self {
             snapshot,
             paths: Vec::new(),
+            globs: Vec::new(),
             to,
             occupied: Occupied::default(),
+            earlier: Earlier::default(),
             special: Special::default(),
+            bytes_per_second: None,
             purpose: "restore".into(),
             progress: Progress::silent(),
         }
@@ -125,6 +138,8 @@ pub struct Restored {
     pub left_out: Vec<DamagedFile>,
     /// What entries that are in the result lack, by reason.
     pub not_given: Vec<NotGiven>,
+    /// What an interrupted restore had left, and was not fetched again.
+    pub kept: Kept,
 }
 
 impl Restored {
@@ -181,32 +196,46 @@ pub enum EntryKind {
 impl Client {
     /// Restores a snapshot, or some of it, into a directory.
     ///
-    /// It succeeds also if files are damaged everywhere: [`Restored::damaged`] lists them. Dropping the future leaves a
-    /// staging directory beside or in the target, which the next attempt clears, and nothing else.
+    /// It succeeds also if files are damaged everywhere: [`Restored::damaged`] lists them. Dropping the future, or running
+    /// out of patience, leaves a staging directory beside or in the target, and nothing else: the next attempt clears it,
+    /// or goes on from it if [`RestoreRequest::earlier`] says so.
     ///
     /// # Errors
-    /// `Refused` with `TARGET_MISMATCH`, `PROVENANCE_INVALID`, `PLACEMENT_MISMATCH`, `NOT_FOUND`, … before anything is
-    /// shown; `Failed` if the target's disk fails; `Unavailable` after the client's patience.
+    /// `Refused` with `TARGET_MISMATCH`, `PROVENANCE_INVALID`, `PLACEMENT_MISMATCH`, `NOT_FOUND`, `NO_SPACE`, … before
+    /// anything is shown; `Failed` if the target's disk fails; `Unavailable` after the client's patience.
     pub async fn restore(&self, request: RestoreRequest) -> Result<Restored> {
         let began = Instant::now();
-        let selection = Selection::new(&request.paths)?;
-        let visit = Visit::begin(self, request.snapshot, &request.purpose).await?;
+        let selection = match (&request.paths[..], &request.globs[..]) {
+            (paths, []) => Selection::new(paths)?,
+            ([], globs) => Selection::globs(globs)?,
+            (_, _) => {
+                let (why, next) = ("paths and globs are named at once", "name paths, or globs");
+                return Err(Error::refused("INVALID_ARGUMENT", "SELECTION", why, next));
+            }
+        };
+        let visit = Visit::begin_at_most(self, request.snapshot, &request.purpose, request.bytes_per_second).await?;
         let marker =
             Marker { tenant: visit.gate.envelope.tenant, vault: visit.gate.envelope.vault, snapshot: request.snapshot };
-        let (to, occupied, special) = (request.to.clone(), request.occupied, request.special);
-        let claimed = blocking(move || Staging::claim(&to, occupied, marker)).await?;
+        let (to, occupied, earlier, special) = (request.to.clone(), request.occupied, request.earlier, request.special);
+        let claimed = blocking(move || Staging::claim(&to, occupied, earlier, marker)).await?;
         let staging = Arc::new(claimed.giving(special));
         let (plan, into) = (Plan::new(special), Some(Arc::clone(&staging)));
         let done = restore_into(&visit, &selection, plan, into, request.progress, began).await;
-        if done.is_err() {
-            let staging = Arc::clone(&staging);
-            blocking(move || staging.discard()).await?;
-        }
         visit.end().await;
-        done
+        match done {
+            Err(Error::Unavailable { message }) => Err(Error::Unavailable {
+                message: format!("{message}; restore again with --resume to go on from here"),
+            }),
+            Err(error) => {
+                blocking(move || staging.discard()).await?;
+                Err(error)
+            }
+            Ok(restored) => Ok(restored),
+        }
     }
 
-    /// Verifies a snapshot, or some of it: everything that a restore does, but writing.
+    /// Verifies a snapshot, or some of it: everything that a restore does, but writing. Of all of a snapshot it is noted
+    /// when that was ([`crate::state::State::verifications`]).
     ///
     /// # Errors
     /// As [`Client::restore`], without those of a target.
@@ -215,8 +244,46 @@ impl Client {
         let selection = Selection::new(paths)?;
         let visit = Visit::begin(self, snapshot, "verify").await?;
         let done = restore_into(&visit, &selection, Plan::new(Special::Given), None, progress, began).await;
+        if selection.is_everything() {
+            self.note_verification(&visit, Sample::ALL, done.as_ref())?;
+        }
         visit.end().await;
         done
+    }
+
+    /// Verifies the manifest of a snapshot, its index, and some of its chunks, chosen at random.
+    ///
+    /// # Errors
+    /// As [`Client::verify`].
+    pub async fn verify_sample(&self, snapshot: SnapshotId, sample: Sample, progress: Progress) -> Result<Restored> {
+        let began = Instant::now();
+        let visit = Visit::begin(self, snapshot, "verify").await?;
+        let done = check_sample(&visit, sample, progress, began).await;
+        self.note_verification(&visit, sample, done.as_ref())?;
+        visit.end().await;
+        done
+    }
+
+    fn note_verification(
+        &self,
+        visit: &Visit,
+        sample: Sample,
+        done: std::result::Result<&Restored, &Error>,
+    ) -> Result<()> {
+        let is_whole = match done {
+            Ok(restored) => restored.is_whole(),
+            Err(Error::Refused { code: "DATA_LOSS", .. }) => false,
+            // It was not verified.
+            Err(_) => return Ok(()),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.0.state.note_verification(&Verification {
+            vault: visit.gate.envelope.vault,
+            snapshot: visit.gate.envelope.snapshot,
+            unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            per_myriad: sample.in_per_myriad(),
+            is_whole,
+        })
     }
 
     /// The entries of a snapshot at and below a path (empty: all), in order.
@@ -224,145 +291,102 @@ impl Client {
     /// # Errors
     /// `Refused` if the path is not there, or as [`Client::restore`] for the manifest.
     pub async fn list_entries(&self, snapshot: SnapshotId, path: &[u8]) -> Result<Vec<ListedEntry>> {
+        let mut entries = Vec::new();
+        let keep = |entry| {
+            entries.push(entry);
+            Ok::<(), Error>(())
+        };
+        self.each_entry(snapshot, path, keep).await?;
+        Ok(entries)
+    }
+
+    /// The same, one after another: memory grows with the entries that have several names, not with the snapshot. Answers
+    /// how many there were.
+    ///
+    /// # Errors
+    /// As [`Client::list_entries`], perhaps after some entries; or the listener's.
+    pub async fn each_entry<E: From<Error>>(
+        &self,
+        snapshot: SnapshotId,
+        path: &[u8],
+        mut on: impl FnMut(ListedEntry) -> std::result::Result<(), E>,
+    ) -> std::result::Result<u64, E> {
         let below = TreePath::typed(path)
             .map_err(|fault| Error::refused("INVALID_ARGUMENT", "SELECTION", fault, "name a path in the snapshot"))?;
         let visit = Visit::begin(self, snapshot, "list").await?;
-        let mut entries = Vec::new();
-        let mut shared = Vec::new();
-        let mut keep = |item| {
-            if let Item::Entry(entry) = item {
-                let listed = listed(&entry, &shared);
-                if 1 < entry.names {
-                    shared.push(listed.clone());
-                }
-                if entry.path.is_within(below.as_bytes()) {
-                    entries.push(listed);
-                }
-            }
-            Ok(())
-        };
-        let read = read_manifest(&visit.gate, &mut keep).await;
+        let told = tell_entries(&visit, &below, &mut on).await;
         visit.end().await;
-        read?;
-        if entries.is_empty() && !below.is_top() {
-            return Err(not_found(&below));
+        match told? {
+            0 if !below.is_top() => Err(not_found(&below).into()),
+            count => Ok(count),
         }
-        Ok(entries)
     }
 }
 
-/// A snapshot that passed the gate, pinned by a restore session.
-struct Visit {
-    gate: Arc<Gate>,
-    session: Session,
-}
-
-/// A restore session that may or may not have been opened ends by itself and changed nothing of the caller's: try again.
-fn nothing_changed(error: Error) -> Error {
-    match error {
-        Error::Unknown { message } => Error::Unavailable { message },
-        Error::Refused { .. } | Error::Failed { .. } | Error::Unavailable { .. } => error,
-    }
-}
-
-impl Visit {
-    async fn begin(client: &Client, snapshot: SnapshotId, purpose: &str) -> Result<Self> {
-        client.refresh_topology().await?;
-        let home = client.topology().home;
-        let request = pb::GetSnapshotRequest {
-            id: Bytes::copy_from_slice(snapshot.as_bytes()),
-            prefix: String::new(),
-            vault: Bytes::new(),
-        };
-        let reply = client
-            .read(home, |mut vaults| {
-                let request = request.clone();
-                async move { vaults.get_snapshot(request).await }
-            })
-            .await
-            .map_err(|error| audit::not_hidden(client, snapshot, error))?;
-        client.look_at_log().await?;
-        let mut gate = Gate::pass(client, snapshot, reply).await?;
-        let session = Session::open(client, home, 0).await.map_err(nothing_changed)?;
-        let lifetime_ms = u64::try_from(LIFETIME.as_millis()).expect("a day");
-        let body = Body::OpenRestore { snapshots: vec![snapshot], purpose: purpose.to_owned(), lifetime_ms };
-        match session.call(body).await.map_err(nothing_changed)? {
-            Done::RestoreOpened { restore, .. } => gate.restore = restore,
-            other => return Err(unexpected(&other)),
+async fn tell_entries<E: From<Error>>(
+    visit: &Visit,
+    below: &TreePath,
+    on: &mut impl FnMut(ListedEntry) -> std::result::Result<(), E>,
+) -> std::result::Result<u64, E> {
+    let mut reading = Reading::begin(&visit.gate).await?;
+    let (mut count, mut shared) = (0, Vec::new());
+    while let Some(item) = reading.next().await? {
+        let Item::Entry(entry) = item else { continue };
+        let listed = listed(&entry, &shared);
+        if 1 < entry.names {
+            shared.push(listed.clone());
         }
-        Ok(Self { gate: Arc::new(gate), session })
-    }
-
-    /// A courtesy: it ends by itself.
-    async fn end(self) {
-        let ends = async {
-            if let Err(error) = self.session.call(Body::EndRestore { restore: self.gate.restore }).await {
-                tracing::debug!(%error, "a restore session was not ended");
-            }
-            self.session.end().await;
-        };
-        let _ended = tokio::time::timeout(Duration::from_secs(2), ends).await;
-    }
-
-    /// Says which blobs do not open, so that the next backup sends their chunks again.
-    async fn report(&self, bad: &BTreeSet<BlobRef>) {
-        for BlobRef { chunk, blob } in bad.iter().take(REPORTS_MAX).copied() {
-            let envelope = &self.gate.envelope;
-            let body = Body::ReportBlob {
-                vault: envelope.vault,
-                domain: envelope.domain,
-                chunk,
-                blob,
-                snapshot: envelope.snapshot,
-            };
-            if let Err(error) = self.session.call(body).await {
-                tracing::warn!(%error, %blob, "a blob that does not open was not reported");
-            }
+        if entry.path.is_within(below.as_bytes()) {
+            count += 1;
+            on(listed)?;
         }
     }
+    Ok(count)
 }
 
 async fn restore_into(
     visit: &Visit,
     selection: &Selection,
-    mut plan: Plan,
+    plan: Plan,
     staging: Option<Arc<Staging>>,
     progress: Progress,
     began: Instant,
 ) -> Result<Restored> {
     let gate = &visit.gate;
-    let mut stats = read_manifest(gate, &mut |item| {
-        plan.take(item, selection);
-        Ok(())
-    })
-    .await?;
-    if let Some(path) = selection.not_found() {
-        return Err(not_found(path));
-    }
+    let mut reading = Reading::begin(gate).await?;
+    let plan = plan.read(&mut reading, selection).await?;
     let Plan { directories, files, others, names, mut left_out, bytes, runs, .. } = plan;
+    let mut stats = reading.stats();
     progress.tell(Event::Planned { files: files.len() as u64, bytes });
-    if let Some(staging) = &staging
-        && staging.free_bytes()? < bytes
-    {
-        return Err(Error::refused(
-            "RESOURCE_EXHAUSTED",
-            "NO_SPACE",
-            format_args!("{bytes} bytes do not fit into the target's file system"),
-            "make room, restore elsewhere, or restore some of it",
-        ));
-    }
-
     let mut book = Book::open(gate, &runs).await?;
-    let parts = book.parts(&files).await?;
+    let parts = book.parts(files.iter().map(|file| file.pieces.as_slice())).await?;
     let paths: Vec<TreePath> = directories.iter().map(|directory| directory.path.clone()).collect();
     let (below, tell) = (staging.clone(), progress.clone());
+    let (found, mut parts, files, directories) = match below.clone() {
+        Some(staging) if staging.is_continued() => {
+            let chunks = book.chunks();
+            let (id_key, tell) = (gate.keys.id_key.clone(), progress.clone());
+            blocking(move || {
+                let mut parts = parts;
+                resume::prune(&staging, &directories, &files)?;
+                let found = resume::look(&staging, &files, &mut parts, |at| chunks.get(at), &id_key, &tell)?;
+                Ok((found, parts, files, directories))
+            })
+            .await?
+        }
+        Some(_) | None => (Left::default(), parts, files, directories),
+    };
+    let Left { there, kept } = found;
+    if let Some(staging) = &staging {
+        require_space(staging.free_bytes()?, bytes.saturating_sub(kept.bytes))?;
+    }
     let writer = blocking(move || {
         if let Some(staging) = &below {
             for path in &paths {
                 staging.make_directory(path).map_err(|errno| Error::file("make", path.to_string(), errno))?;
             }
         }
-        Writer::new(below, files, parts, tell)
+        Writer::new(below, files, std::mem::take(&mut parts), there, tell)
     })
     .await?;
 
@@ -396,6 +420,55 @@ async fn restore_into(
         damaged,
         left_out,
         not_given,
+        kept,
+    })
+}
+
+/// Looks before anything is fetched.
+fn require_space(free_bytes: u64, needed_bytes: u64) -> Result<()> {
+    if needed_bytes <= free_bytes {
+        return Ok(());
+    }
+    Err(Error::refused(
+        "RESOURCE_EXHAUSTED",
+        "NO_SPACE",
+        format_args!("{needed_bytes} bytes are needed, and the target's file system has {free_bytes} bytes free"),
+        "make room, restore elsewhere, or restore some of it",
+    ))
+}
+
+/// Fetches and proves some chunks.
+async fn check_sample(visit: &Visit, sample: Sample, progress: Progress, began: Instant) -> Result<Restored> {
+    let gate = &visit.gate;
+    let mut reading = Reading::begin(gate).await?;
+    let plan = Plan::new(Special::Given).read(&mut reading, &Selection::new(&[])?).await?;
+    let Plan { files, left_out, runs, .. } = plan;
+    let mut book = Book::open(gate, &runs).await?;
+    let mut parts = book.parts(files.iter().map(|file| file.pieces.as_slice())).await?;
+    sample.choose(&mut parts, u64::from_le_bytes(random()?));
+    let bytes = parts.iter().map(|part| u64::from(part.bytes)).sum();
+    progress.tell(Event::Planned { files: files.len() as u64, bytes });
+    let mut ordinals: Vec<u64> = parts.iter().map(|part| part.ordinal).collect();
+    ordinals.dedup();
+    let wanted = book.wanted(ordinals.into_iter())?;
+    let names = files.into_iter().map(|file| file.name).collect();
+    let sink = Arc::new(Checked::new(book.layout, parts, names, progress));
+    let found = fetch(gate, Kind::Data, wanted, Arc::clone(&sink) as Arc<dyn Sink>).await?;
+    visit.report(&found.bad_blobs).await;
+    let checked = Arc::try_unwrap(sink).map_err(|_| Error::broken("a chunk is still being looked at"))?;
+    let (files, bytes, damaged) = checked.finish();
+    let Stats { fragments_bad, blobs_rebuilt } = reading.stats();
+    Ok(Restored {
+        snapshot: gate.envelope.snapshot,
+        files,
+        bytes,
+        duration: began.elapsed(),
+        fragments_bad: fragments_bad + found.stats.fragments_bad,
+        blobs_rebuilt: blobs_rebuilt + found.stats.blobs_rebuilt,
+        damaged,
+        left_out,
+        not_given: Vec::new(),
+        kept: Kept::default(),
     })
 }
 
@@ -413,186 +486,6 @@ impl Sink for IntoFiles {
     fn lose(&self, run: usize, position: usize, why: &str) -> Result<()> {
         self.writer.lose(self.layout.ordinals(RunIndex(run)).start + position as u64, why)
     }
-}
-
-/// The index of a snapshot's contents, read as far as needed.
-struct Book<'a> {
-    gate: &'a Gate,
-    layout: Layout,
-    leaves: BTreeMap<GroupId, Vec<LeafAt>>,
-    read: BTreeMap<RunIndex, RunNode>,
-}
-
-impl<'a> Book<'a> {
-    /// Finds every shard's leaves, and compares them with the order of runs.
-    async fn open(gate: &'a Gate, runs: &[Run]) -> Result<Self> {
-        let layout = Layout::new(runs);
-        let mut leaves = BTreeMap::new();
-        for part in &gate.envelope.parts {
-            if let Some(root) = part.root {
-                let found = index::leaves(gate, part.group, root, part.stored_bytes, part.chunk_refs).await?;
-                leaves.insert(part.group, found);
-            }
-        }
-        let counts: BTreeMap<GroupId, usize> = leaves.iter().map(|(group, leaves)| (*group, leaves.len())).collect();
-        if counts != layout.leaves() {
-            return Err(Error::data_loss("MANIFEST_MISMATCH", "the shards hold other runs than the manifest says"));
-        }
-        for run in layout.all() {
-            let (group, leaf, chunks) = layout.run(run);
-            if leaves[&group][leaf].chunks != u64::from(chunks) {
-                return Err(Error::data_loss("MANIFEST_MISMATCH", "a run has other chunks than the manifest says"));
-            }
-        }
-        Ok(Self { gate, layout, leaves, read: BTreeMap::new() })
-    }
-
-    /// Where the bytes of files are, reading leaves as needed.
-    async fn parts(&mut self, files: &[PlannedFile]) -> Result<Vec<layout::Part>> {
-        loop {
-            let pieces = (0..).zip(files).map(|(number, file)| (number, file.pieces.as_slice()));
-            match self.layout.parts(pieces).map_err(|fault| Error::data_loss("OUT_OF_RANGE", fault))? {
-                Ok(parts) => return Ok(parts),
-                Err(missing) => self.learn(missing).await?,
-            }
-        }
-    }
-
-    async fn learn(&mut self, missing: BTreeSet<RunIndex>) -> Result<()> {
-        let mut by_group: BTreeMap<GroupId, Vec<(RunIndex, LeafAt)>> = BTreeMap::new();
-        for run in missing {
-            let (group, leaf, _) = self.layout.run(run);
-            by_group.entry(group).or_default().push((run, self.leaves[&group][leaf]));
-        }
-        for (group, runs) in by_group {
-            let leaves: Vec<LeafAt> = runs.iter().map(|(_, leaf)| *leaf).collect();
-            for (node, (run, _)) in index::runs(self.gate, group, &leaves).await?.into_iter().zip(runs) {
-                self.check_placement(group, &node)?;
-                self.layout.learn(run, node.plaintext_bytes.clone());
-                self.read.insert(run, node);
-            }
-        }
-        Ok(())
-    }
-
-    /// Recorded placement = recomputed (N46).
-    fn check_placement(&self, group: GroupId, node: &RunNode) -> Result<()> {
-        let topology = self.gate.client.topology();
-        let envelope = &self.gate.envelope;
-        if topology.set_version != envelope.set_version {
-            return Err(Error::data_loss(
-                "PLACEMENT_MISMATCH",
-                "the snapshot was placed by a version of the shard set that the cluster does not tell",
-            ));
-        }
-        let first = node.entries.first().map(|entry| entry.chunk);
-        let right = first.and_then(|first| group_of_run(&envelope.tenant, &envelope.vault, &first, &topology.set));
-        if right == Some(group) {
-            return Ok(());
-        }
-        Err(Error::data_loss(
-            "PLACEMENT_MISMATCH",
-            format_args!("a run lies in shard {group}, where it does not belong"),
-        ))
-    }
-
-    /// The runs with the chunks that are needed of them.
-    fn wanted(&self, needed: impl Iterator<Item = u64>) -> Result<Vec<WantedRun>> {
-        let mut wanted: Vec<WantedRun> = Vec::new();
-        for ordinal in needed {
-            let outside = || Error::data_loss("OUT_OF_RANGE", layout::Outside);
-            let run = self.layout.run_of(ordinal).ok_or_else(outside)?;
-            let position = usize::try_from(ordinal - self.layout.ordinals(run).start).map_err(|_| outside())?;
-            match wanted.last_mut() {
-                Some(last) if last.number == run.0 => last.positions.push(position),
-                Some(_) | None => {
-                    let node = self.read.get(&run).ok_or_else(outside)?.clone();
-                    let (group, _, _) = self.layout.run(run);
-                    wanted.push(WantedRun { number: run.0, group, node, positions: vec![position] });
-                }
-            }
-        }
-        Ok(wanted)
-    }
-}
-
-/// Chunks of a manifest, kept until their turn.
-#[derive(Default)]
-struct InOrder {
-    had: Mutex<BTreeMap<usize, Vec<u8>>>,
-    lost: Mutex<Option<String>>,
-}
-
-impl Sink for InOrder {
-    fn take(&self, _run: usize, position: usize, plaintext: Vec<u8>) -> Result<()> {
-        self.had.lock().unwrap_or_else(PoisonError::into_inner).insert(position, plaintext);
-        Ok(())
-    }
-
-    fn lose(&self, _run: usize, _position: usize, why: &str) -> Result<()> {
-        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
-        Ok(())
-    }
-}
-
-/// Reads the manifest from its first item to its last.
-async fn read_manifest(gate: &Arc<Gate>, on: &mut (dyn FnMut(Item) -> Result<()> + Send)) -> Result<Stats> {
-    let home = gate.client.topology().home;
-    let root = gate.envelope.manifest;
-    let leaves = index::leaves(gate, home, root.root, root.stored_bytes, root.chunk_refs).await?;
-    let mut decoder = Decoder::new(Limits { entries: ENTRIES_MAX, ..Limits::default() });
-    let mut stats = Stats::default();
-    for leaf in leaves {
-        let run = index::runs(gate, home, &[leaf]).await?.pop().expect("one run for one leaf");
-        let positions: Vec<usize> = (0..run.entries.len()).collect();
-        for window in positions.chunks(MANIFEST_WINDOW) {
-            let sink = Arc::new(InOrder::default());
-            let wanted = WantedRun { number: 0, group: home, node: run.clone(), positions: window.to_vec() };
-            let Found { stats: more, .. } =
-                fetch(gate, Kind::Manifest, vec![wanted], Arc::clone(&sink) as Arc<dyn Sink>).await?;
-            stats.fragments_bad += more.fragments_bad;
-            stats.blobs_rebuilt += more.blobs_rebuilt;
-            if let Some(why) = &*sink.lost.lock().unwrap_or_else(PoisonError::into_inner) {
-                return Err(Error::data_loss(
-                    "MANIFEST_LOST",
-                    format_args!("the manifest is damaged everywhere: {why}"),
-                ));
-            }
-            let had = std::mem::take(&mut *sink.had.lock().unwrap_or_else(PoisonError::into_inner));
-            for plaintext in had.into_values() {
-                decoder.push(&plaintext);
-                while let Some(item) = decoder.next_item().map_err(malformed)? {
-                    on(item)?;
-                }
-            }
-        }
-    }
-    decoder.finish().map_err(malformed)?;
-    Ok(stats)
-}
-
-fn malformed(fault: ManifestError) -> Error {
-    match fault {
-        ManifestError::UnsupportedVersion { .. } => Error::refused(
-            "INVALID_ARGUMENT",
-            "UNSUPPORTED_FORMAT",
-            fault,
-            "update this program: the snapshot is newer than what it reads",
-        ),
-        ManifestError::Limit { .. } => {
-            Error::refused("RESOURCE_EXHAUSTED", "LIMIT", fault, "the snapshot has more than a restore takes at once")
-        }
-        ManifestError::CutOff { .. } | ManifestError::Malformed { .. } => Error::data_loss("MANIFEST_MALFORMED", fault),
-    }
-}
-
-fn not_found(path: &TreePath) -> Error {
-    Error::refused(
-        "NOT_FOUND",
-        "NOT_FOUND",
-        format_args!("{path} is not in the snapshot"),
-        "name a path as `strongroom ls` shows it",
-    )
 }
 
 /// `shared`: the entries before it that have several names.

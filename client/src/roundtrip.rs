@@ -31,7 +31,7 @@ use crate::restore::open::{NotTaken, dek_of, take};
 use crate::restore::others::{make_names, make_others};
 use crate::restore::plan::Plan;
 use crate::restore::selection::Selection;
-use crate::restore::staging::{Marker, Staging};
+use crate::restore::staging::{Earlier, Marker, Staging};
 use crate::restore::write::{DamagedFile, Writer, Written};
 use crate::restore::{NotGiven, Occupied, Special};
 
@@ -177,14 +177,15 @@ fn restore(held: &Held, to: &Path, order: &[usize], spoilt: &[usize]) -> Back {
         vault: held.statement.vault,
         snapshot: strongroom_format::id::SnapshotId::from_bytes([1; 16]),
     };
-    let staging = Arc::new(Staging::claim(to, Occupied::Refused, marker).unwrap().giving(Special::Given));
+    let staging =
+        Arc::new(Staging::claim(to, Occupied::Refused, Earlier::Cleared, marker).unwrap().giving(Special::Given));
     let Plan { directories, files, others, names, mut left_out, .. } = plan;
     for directory in &directories {
         staging.make_directory(&directory.path).unwrap();
     }
     let pieces = (0..).zip(&files).map(|(number, file)| (number, file.pieces.as_slice()));
     let parts = layout.parts(pieces).unwrap().unwrap();
-    let writer = Writer::new(Some(Arc::clone(&staging)), files, parts, Progress::silent()).unwrap();
+    let writer = Writer::new(Some(Arc::clone(&staging)), files, parts, BTreeMap::new(), Progress::silent()).unwrap();
     let needed: Vec<u64> = writer.needed().collect();
     assert!(needed.is_sorted());
     for at in order {

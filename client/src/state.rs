@@ -6,6 +6,7 @@
 //!   log                 signed checkpoint, in hex           replaced by rename
 //!   voters-<digest>     every set of voters once believed   never changed
 //!   receipts            snapshot, vault, identity, label    one line more for each
+//!   last-verify         vault, snapshot, ms since 1970, of ten thousand, whole|damaged   one line a vault, replaced by rename
 //! ```
 //!
 //! Promises: a version never goes down, one version never has two contents, a fact that cannot be written down (written,
@@ -146,6 +147,33 @@ impl State {
         noted.collect()
     }
 
+    /// Notes that a snapshot was verified; of each vault the last one counts.
+    ///
+    /// # Errors
+    /// `Failed` if it cannot be written down.
+    pub fn note_verification(&self, done: &Verification) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut all = self.verifications()?;
+        all.retain(|before| before.vault != done.vault);
+        all.push(done.clone());
+        all.sort_by_key(|verification| verification.vault);
+        self.replace("last-verify", &all.iter().map(Verification::line).collect::<String>())
+    }
+
+    /// When snapshots were verified last, of each vault. A line that does not read was written by no version of ours that
+    /// matters here: it says nothing, so that whoever asks verifies again.
+    ///
+    /// # Errors
+    /// `Failed` if the file cannot be read.
+    pub fn verifications(&self) -> Result<Vec<Verification>> {
+        let path = self.directory.join("last-verify");
+        match std::fs::read(&path) {
+            Ok(text) => Ok(String::from_utf8_lossy(&text).lines().filter_map(Verification::read).collect()),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(cause) => Err(Error::file("read", &path, cause)),
+        }
+    }
+
     fn note(&self, name: &str, now: Seen, what: &str) -> Result<()> {
         let _lock = self.lock()?;
         match self.read(name)? {
@@ -249,6 +277,44 @@ impl Noted {
     }
 }
 
+/// That a snapshot was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// Of which vault.
+    pub vault: VaultId,
+    /// Which.
+    pub snapshot: SnapshotId,
+    /// When it was done, by this machine's clock.
+    pub unix_ms: u64,
+    /// How many of ten thousand of its chunks were read.
+    pub per_myriad: u16,
+    /// Whether all that was read is whole.
+    pub is_whole: bool,
+}
+
+impl Verification {
+    fn line(&self) -> String {
+        let verdict = if self.is_whole { "whole" } else { "damaged" };
+        format!("{} {} {} {} {verdict}\n", self.vault, self.snapshot, self.unix_ms, self.per_myriad)
+    }
+
+    fn read(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [vault, snapshot, unix_ms, per_myriad, verdict] = words[..] else { return None };
+        Some(Self {
+            vault: vault.parse().ok()?,
+            snapshot: snapshot.parse().ok()?,
+            unix_ms: unix_ms.parse().ok()?,
+            per_myriad: per_myriad.parse().ok()?,
+            is_whole: match verdict {
+                "whole" => true,
+                "damaged" => false,
+                _ => return None,
+            },
+        })
+    }
+}
+
 fn hex_line(value: &impl Format) -> String {
     hex::encode(codec::encode(value)) + "\n"
 }
@@ -298,6 +364,28 @@ mod tests {
         std::fs::write(home.path().join(format!("statement-{VAULT}")), "x").unwrap();
         let refused = state.note_statement(VAULT, StatementVersion(9), A).unwrap_err();
         assert_eq!(refused.reason(), Some("STATE_DAMAGED"));
+    }
+
+    #[test]
+    fn the_last_verification_of_each_vault_is_remembered() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::open(home.path()).unwrap();
+        assert_eq!(state.verifications().unwrap(), []);
+        let done = |vault: u8, unix_ms, is_whole| Verification {
+            vault: VaultId::from_bytes([vault; 16]),
+            snapshot: SnapshotId::from_bytes([9; 16]),
+            unix_ms,
+            per_myriad: 500,
+            is_whole,
+        };
+        state.note_verification(&done(2, 7, true)).unwrap();
+        state.note_verification(&done(1, 8, false)).unwrap();
+        state.note_verification(&done(2, 9, true)).unwrap();
+        assert_eq!(state.verifications().unwrap(), [done(1, 8, false), done(2, 9, true)]);
+        std::fs::write(home.path().join("last-verify"), b"\xff nonsense\n").unwrap();
+        assert_eq!(state.verifications().unwrap(), []);
+        state.note_verification(&done(1, 8, true)).unwrap();
+        assert_eq!(state.verifications().unwrap(), [done(1, 8, true)]);
     }
 
     fn checkpoint(size: u64) -> SignedCheckpoint {

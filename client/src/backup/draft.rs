@@ -23,12 +23,12 @@ use super::cache::CachePlace;
 use super::clock::now;
 use super::request::BackupRequest;
 use super::sealer::Sealer;
-use super::throttle::Throttle;
 use super::upload::Outgoing;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::keyring;
 use crate::random::random;
+use crate::throttle::Throttle;
 use crate::topology::Topology;
 use crate::vault::{VerifiedCard, VerifiedVault, Wanted};
 

@@ -29,10 +29,10 @@ use tonic::{Status, Streaming};
 
 use super::distrust::Distrust;
 use super::tally::Tally;
-use super::throttle::Throttle;
 use crate::connect::Deadline;
 use crate::error::{Answered, Error, Result, answered};
 use crate::session::{Session, outcome};
+use crate::throttle::Throttle;
 
 /// A batch is submitted when it has so many bytes,
 const BATCH_BYTES: usize = 16 << 20;

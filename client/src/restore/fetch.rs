@@ -51,6 +51,8 @@ const WORTH_SHARING: usize = 8;
 const SLOW: Duration = Duration::from_millis(500);
 /// A member asks for so many chunks of a run at once, so that runs can be shared.
 const POSITIONS_AT_ONCE: usize = 64;
+/// The same where the rate is bounded: what is asked for is not taken back, so less is asked for.
+const POSITIONS_AT_ONCE_THROTTLED: usize = 4;
 /// Each member may fail so often with one chunk.
 const FAILURES_PER_MEMBER: usize = 2;
 
@@ -107,13 +109,14 @@ pub(crate) async fn fetch(gate: &Arc<Gate>, kind: Kind, wanted: Vec<WantedRun>, 
         blobs_rebuilt: AtomicU64::new(0),
         bad_blobs: Mutex::default(),
     });
+    let pace = if gate.throttle.is_bounded() { Pace::Throttled } else { Pace::Free };
     let mut tasks = JoinSet::new();
     for (group, runs) in by_group {
         let members = topology.shard(group)?.members.clone();
         let work = Arc::new(Group {
             group,
             members: members.len(),
-            state: Mutex::new(GroupState::new(runs)),
+            state: Mutex::new(GroupState::new(runs, pace)),
             ended: Notify::new(),
         });
         for (number, member) in members.into_iter().enumerate() {
@@ -155,7 +158,17 @@ struct Group {
     ended: Notify,
 }
 
+/// How fast chunks may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// As fast as they can: a slow member is helped.
+    Free,
+    /// At a rate that we keep: all members are slow, and nothing may come twice.
+    Throttled,
+}
+
 struct GroupState {
+    pace: Pace,
     waiting: VecDeque<Task>,
     /// By ticket: what members were asked for and have not given. No chunk stands in two tasks.
     taken: BTreeMap<u64, Task>,
@@ -191,18 +204,22 @@ struct Chunk {
 }
 
 impl GroupState {
-    fn new(runs: Vec<WantedRun>) -> Self {
+    fn new(runs: Vec<WantedRun>, pace: Pace) -> Self {
+        let at_once = match pace {
+            Pace::Free => POSITIONS_AT_ONCE,
+            Pace::Throttled => POSITIONS_AT_ONCE_THROTTLED,
+        };
         let mut waiting = VecDeque::new();
         let mut open = 0;
         for WantedRun { number, node, positions, .. } in runs {
             open += positions.len();
             let chunks = positions.iter().map(|position| (*position, Chunk::default())).collect();
             let run = Arc::new(Run { number, node, state: Mutex::new(chunks) });
-            for some in positions.chunks(POSITIONS_AT_ONCE) {
+            for some in positions.chunks(at_once) {
                 waiting.push_back(Task::new(Arc::clone(&run), some.iter().copied().collect()));
             }
         }
-        Self { waiting, taken: BTreeMap::new(), next_ticket: 0, heard: Instant::now(), open }
+        Self { pace, waiting, taken: BTreeMap::new(), next_ticket: 0, heard: Instant::now(), open }
     }
 
     /// The next thing to do for a member: what waits and it has not just failed with; else half of what another takes
@@ -212,6 +229,9 @@ impl GroupState {
             self.waiting.iter().position(|task| task.suits(member)).and_then(|at| self.waiting.remove(at))
         {
             return Some(self.hand_out(task));
+        }
+        if self.pace == Pace::Throttled {
+            return None;
         }
         let is_slow = |left: usize, since: Instant| WORTH_SHARING <= left || (0 < left && SLOW <= since.elapsed());
         let slowest =
@@ -372,6 +392,7 @@ impl Worker {
             self.work.lock().heard = Instant::now();
             match message.what {
                 Some(What::Blob(blob)) => {
+                    self.shared.gate.throttle.take(blob.blob.len() as u64).await;
                     if let Err(silent) = self.take(run, positions, blob, &mut opening).await {
                         break Err(silent);
                     }
@@ -589,7 +610,7 @@ mod tests {
 
     #[test]
     fn who_has_nothing_to_do_takes_half_of_what_the_slowest_still_has() {
-        let mut state = GroupState::new(vec![wanted(0, 60)]);
+        let mut state = GroupState::new(vec![wanted(0, 60)], Pace::Free);
         let (_, run, first) = state.next(0).unwrap();
         assert_eq!(first.len(), 60);
         assert!(run.claim(3), "member 0 gives something");
@@ -609,7 +630,7 @@ mod tests {
         fn no_chunk_is_forgotten_and_none_is_in_two_hands(
             chunks in 1_u8..200, steps in proptest::collection::vec((0_usize..4, 0_u8..8, any::<u8>()), 1..120)
         ) {
-            let mut state = GroupState::new(vec![wanted(0, chunks), wanted(1, 5)]);
+            let mut state = GroupState::new(vec![wanted(0, chunks), wanted(1, 5)], Pace::Free);
             let mut open: BTreeSet<(usize, usize)> =
                 (0..chunks.into()).map(|at| (0, at)).chain((0..5).map(|at| (1, at))).collect();
             let mut held: Vec<(u64, Arc<Run>, BTreeSet<usize>)> = Vec::new();

@@ -25,6 +25,7 @@ use strongroom_proto::v1 as pb;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::keyring;
+use crate::throttle::Throttle;
 use crate::vault::{VerifiedCard, VerifiedVault, Wanted};
 
 /// A snapshot that may be believed, and the keys to it.
@@ -37,6 +38,8 @@ pub(crate) struct Gate {
     deks: Mutex<BTreeMap<DekId, Dek>>,
     /// The restore session that pins the snapshot.
     pub restore: SessionId,
+    /// How fast blobs may come.
+    pub throttle: Throttle,
 }
 
 impl Gate {
@@ -74,6 +77,7 @@ impl Gate {
             pair,
             deks: Mutex::new(BTreeMap::new()),
             restore: SessionId(0),
+            throttle: Throttle::new(None),
         })
     }
 

@@ -9,14 +9,16 @@
 //! entry, bounded by the manifest's limits (N115). Not here: making it (`write.rs`, `others.rs`, `staging.rs`).
 
 use strongroom_format::manifest::decode::Item;
-use strongroom_format::manifest::entry::{Content, Entry, Run};
+use strongroom_format::manifest::entry::{Attributes, Content, Entry, Run};
 
 use super::give::Special;
 use super::others::{Other, PlannedName, PlannedOther};
 use super::path::TreePath;
-use super::selection::Selection;
+use super::reading::Reading;
+use super::selection::{Above, Selection};
 use super::staging::DirectoryAttributes;
 use super::write::{DamagedFile, PlannedFile};
+use crate::error::Result;
 
 /// What is to be made.
 #[derive(Default)]
@@ -32,6 +34,8 @@ pub(crate) struct Plan {
     special: Special,
     /// The entries with several names, in order: further names count back to them.
     shared: Vec<Shared>,
+    /// Directories that are made only if something in them is.
+    above: Above<Attributes>,
 }
 
 /// An entry with several names.
@@ -48,6 +52,18 @@ impl Plan {
     /// Of nothing yet. Devices are made or left out.
     pub(crate) fn new(special: Special) -> Self {
         Self { special, ..Self::default() }
+    }
+
+    /// Takes all of a manifest.
+    ///
+    /// # Errors
+    /// `Refused` if something was named that is not there, or as [`Reading::next`].
+    pub(crate) async fn read(mut self, reading: &mut Reading, selection: &Selection) -> Result<Self> {
+        while let Some(item) = reading.next().await? {
+            self.take(item, selection);
+        }
+        selection.require_found()?;
+        Ok(self)
     }
 
     /// Takes what comes next in the manifest.
@@ -71,9 +87,14 @@ impl Plan {
         let Some(path) = selected else {
             if is_shared {
                 self.shared.push(Shared::NotYet(Box::new(entry)));
+            } else if is_directory && selection.keeps_above() {
+                self.above.pass(entry.path, entry.attributes);
             }
             return;
         };
+        let above = self.above.lead_to(&entry.path);
+        let above = above.filter_map(|(path, attributes)| Some((TreePath::new(path.as_bytes()).ok()?, attributes)));
+        self.directories.extend(above.map(|(path, attributes)| DirectoryAttributes { path, attributes }));
         if let Content::HardLink { back } = entry.content
             && entry.is_understood()
         {

@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, XattrFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
 use rustix::io::Errno;
 use strongroom_format::id::{SnapshotId, TenantId, VaultId};
 use strongroom_format::manifest::entry::{Access, Attributes, Device};
@@ -69,6 +69,16 @@ pub enum Occupied {
     Merged,
 }
 
+/// What to do with what an earlier attempt left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Earlier {
+    /// Begin anew.
+    #[default]
+    Cleared,
+    /// Go on from it: what is right of it is not fetched again.
+    Continued,
+}
+
 /// A claimed target with its staging directory.
 pub(crate) struct Staging {
     how: How,
@@ -79,6 +89,7 @@ pub(crate) struct Staging {
     root: Arc<OwnedFd>,
     shown: PathBuf,
     marker: Marker,
+    earlier: Earlier,
     handles: Mutex<HashMap<Vec<u8>, Arc<OwnedFd>>>,
     giver: Giver,
 }
@@ -99,11 +110,12 @@ pub(crate) struct DirectoryAttributes {
 }
 
 impl Staging {
-    /// Looks at the target and makes the staging directory. What an earlier attempt left in it is removed.
+    /// Looks at the target and makes the staging directory. What an earlier attempt left in it is removed, or kept.
     ///
     /// # Errors
-    /// `Refused` with reason `TARGET_MISMATCH` if the target is occupied, a symlink, no directory, or another tenant's.
-    pub(crate) fn claim(target: &Path, occupied: Occupied, marker: Marker) -> Result<Self> {
+    /// `Refused` with reason `TARGET_MISMATCH` if the target is occupied, a symlink, no directory, or another tenant's;
+    /// `BUSY` if another restore is at work there.
+    pub(crate) fn claim(target: &Path, occupied: Occupied, earlier: Earlier, marker: Marker) -> Result<Self> {
         let shown = std::path::absolute(target).map_err(|cause| Error::file("find", target, cause))?;
         let (Some(parent), Some(name)) = (shown.parent(), shown.file_name()) else {
             return Err(mismatch(&shown, "is no place to restore to"));
@@ -132,21 +144,22 @@ impl Staging {
                 (How::Inside(occupied), directory, staging)
             }
         };
-        remove_tree(&outer, &staging_name).map_err(|errno| Error::file("clear staging for", &shown, errno))?;
-        rustix::fs::mkdirat(&outer, &staging_name, Mode::RWXU)
-            .and_then(|()| rustix::fs::openat(&outer, &staging_name, OPEN_DIRECTORY, Mode::empty()))
-            .and_then(own)
-            .map(|root| Self {
-                how,
-                outer,
-                staging_name,
-                root: Arc::new(root),
-                shown: shown.clone(),
-                marker,
-                handles: Mutex::new(HashMap::new()),
-                giver: Giver::new(Special::LeftOut),
-            })
-            .map_err(|errno| Error::file("make staging for", &shown, errno))
+        let fail = |errno| Error::file("make staging for", &shown, errno);
+        let found = find_earlier(&outer, &staging_name, &shown)?;
+        let root = match (found, earlier) {
+            (Some(root), Earlier::Continued) => root,
+            (found, Earlier::Cleared | Earlier::Continued) => {
+                remove_tree(&outer, &staging_name).map_err(|errno| Error::file("clear staging for", &shown, errno))?;
+                drop(found);
+                rustix::fs::mkdirat(&outer, &staging_name, Mode::RWXU).map_err(fail)?;
+                let root = open_directory(&outer, &staging_name).map_err(fail)?;
+                rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive).map_err(fail)?;
+                root
+            }
+        };
+        let root = Arc::new(own(root).map_err(fail)?);
+        let (handles, giver) = (Mutex::new(HashMap::new()), Giver::new(Special::LeftOut));
+        Ok(Self { how, outer, staging_name, root, shown, marker, earlier, handles, giver })
     }
 
     /// What gives power is given, or is not, which is the default.
@@ -159,6 +172,11 @@ impl Staging {
         self.giver.not_given()
     }
 
+    /// Whether what an earlier attempt left is kept as far as it is right.
+    pub(crate) fn is_continued(&self) -> bool {
+        self.earlier == Earlier::Continued
+    }
+
     /// How many bytes the file system has left for us.
     pub(crate) fn free_bytes(&self) -> Result<u64> {
         let stat = rustix::fs::fstatvfs(&*self.root).map_err(|errno| Error::file("look at", &self.shown, errno))?;
@@ -169,7 +187,13 @@ impl Staging {
     pub(crate) fn make_directory(&self, path: &TreePath) -> std::result::Result<(), Errno> {
         match path.split() {
             None => Ok(()),
-            Some((parent, name)) => rustix::fs::mkdirat(&*self.directory(&parent)?, cstring(name)?, Mode::RWXU),
+            Some((parent, name)) => {
+                match rustix::fs::mkdirat(&*self.directory(&parent)?, cstring(name)?, Mode::RWXU) {
+                    // Whatever else had this name was removed (`resume.rs`).
+                    Err(Errno::EXIST) if self.earlier == Earlier::Continued => Ok(()),
+                    made => made,
+                }
+            }
         }
     }
 
@@ -321,6 +345,11 @@ impl Staging {
             .map_err(|errno| Error::file("clear staging for", &self.shown, errno))
     }
 
+    /// Opens a directory below the staging directory, component by component, following nothing.
+    pub(crate) fn walk(&self, path: &TreePath) -> std::result::Result<OwnedFd, Errno> {
+        walk(&self.root, path)
+    }
+
     /// The handle of a directory that was made.
     fn directory(&self, path: &TreePath) -> std::result::Result<Arc<OwnedFd>, Errno> {
         if path.is_top() {
@@ -388,7 +417,7 @@ fn walk(root: &OwnedFd, path: &TreePath) -> std::result::Result<OwnedFd, Errno> 
     Ok(at)
 }
 
-fn names_of(directory: &OwnedFd) -> std::result::Result<Vec<CString>, Errno> {
+pub(crate) fn names_of(directory: &OwnedFd) -> std::result::Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
@@ -399,8 +428,43 @@ fn names_of(directory: &OwnedFd) -> std::result::Result<Vec<CString>, Errno> {
     Ok(names)
 }
 
+/// Opens a directory by its name, unless it is a symlink.
+pub(crate) fn open_directory(at: &OwnedFd, name: &CString) -> std::result::Result<OwnedFd, Errno> {
+    rustix::fs::openat(at, name, OPEN_DIRECTORY, Mode::empty())
+}
+
+/// The locked staging directory of an earlier attempt, if there is one.
+fn find_earlier(outer: &OwnedFd, name: &CString, shown: &Path) -> Result<Option<OwnedFd>> {
+    let fail = |errno| Error::file("look at staging for", shown, errno);
+    let found = match open_directory(outer, name) {
+        Ok(found) => found,
+        Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return Ok(None),
+        Err(errno) => return Err(fail(errno)),
+    };
+    let refused = |reason: &str, why: &str, next: &str| {
+        let name = name.to_string_lossy();
+        let message = format_args!("{}: its staging directory {name} {why}", shown.display());
+        Err(Error::refused("FAILED_PRECONDITION", reason, message, next))
+    };
+    match rustix::fs::flock(&found, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            return refused("BUSY", "is in use by another restore", "wait for it, or restore elsewhere");
+        }
+        Err(errno) => return Err(fail(errno)),
+    }
+    // What others may write into proves nothing, and they could move it away while we write.
+    let stat = rustix::fs::fstat(&found).map_err(fail)?;
+    let others = Mode::RWXG | Mode::RWXO;
+    let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+    if !is_ours || Mode::from_raw_mode(stat.st_mode).intersects(others) {
+        return refused("TARGET_MISMATCH", "is not yours alone", "remove it, or restore elsewhere");
+    }
+    Ok(Some(found))
+}
+
 /// Removes a name and all below it, following nothing. Absent is fine.
-fn remove_tree(parent: &OwnedFd, name: &CString) -> std::result::Result<(), Errno> {
+pub(crate) fn remove_tree(parent: &OwnedFd, name: &CString) -> std::result::Result<(), Errno> {
     match rustix::fs::openat(parent, name, OPEN_DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
         Err(Errno::LOOP | Errno::NOTDIR) => return rustix::fs::unlinkat(parent, name, AtFlags::empty()),
@@ -554,7 +618,7 @@ mod tests {
     fn an_absent_target_appears_whole_by_rename() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("deep/down/target");
-        let staging = Staging::claim(&target, Occupied::Refused, OURS).unwrap();
+        let staging = Staging::claim(&target, Occupied::Refused, Earlier::Cleared, OURS).unwrap();
         fill(&staging);
         assert!(!target.exists(), "nothing is shown before the end");
         staging.publish(vec![attributes("", 0o750), attributes("a", 0o555), attributes("a/b", 0o500)]).unwrap();
@@ -569,7 +633,7 @@ mod tests {
     #[test]
     fn an_empty_target_is_filled_and_keeps_its_place() {
         let home = tempfile::tempdir().unwrap();
-        let staging = Staging::claim(home.path(), Occupied::Refused, OURS).unwrap();
+        let staging = Staging::claim(home.path(), Occupied::Refused, Earlier::Cleared, OURS).unwrap();
         fill(&staging);
         staging.publish(vec![attributes("a", 0o555), attributes("a/b", 0o500)]).unwrap();
         assert_eq!(std::fs::read(home.path().join("a/b/f")).unwrap(), b"f");
@@ -581,9 +645,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(home.path().join("a/b")).unwrap();
         std::fs::write(home.path().join("a/b/old"), "old").unwrap();
-        let refused = Staging::claim(home.path(), Occupied::Refused, OURS).map(|_| ()).unwrap_err();
+        let refused = Staging::claim(home.path(), Occupied::Refused, Earlier::Cleared, OURS).map(|_| ()).unwrap_err();
         assert_eq!(refused.reason(), Some("TARGET_MISMATCH"));
-        let staging = Staging::claim(home.path(), Occupied::Merged, OURS).unwrap();
+        let staging = Staging::claim(home.path(), Occupied::Merged, Earlier::Cleared, OURS).unwrap();
         fill(&staging);
         staging.publish(vec![attributes("a", 0o755), attributes("a/b", 0o755)]).unwrap();
         assert_eq!(names(&home.path().join("a/b")), ["f", "old"]);
@@ -594,7 +658,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         symlink(outside.path(), home.path().join("a")).unwrap();
-        let staging = Staging::claim(home.path(), Occupied::Merged, OURS).unwrap();
+        let staging = Staging::claim(home.path(), Occupied::Merged, Earlier::Cleared, OURS).unwrap();
         fill(&staging);
         let refused = staging.publish(vec![]).unwrap_err();
         assert_eq!(refused.reason(), Some("TARGET_MISMATCH"));
@@ -606,7 +670,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         symlink(outside.path(), home.path().join("target")).unwrap();
-        let refused = Staging::claim(&home.path().join("target"), Occupied::Merged, OURS).map(|_| ()).unwrap_err();
+        let refused = Staging::claim(&home.path().join("target"), Occupied::Merged, Earlier::Cleared, OURS)
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(refused.reason(), Some("TARGET_MISMATCH"));
     }
 
@@ -614,7 +680,7 @@ mod tests {
     fn n115_a_file_is_never_made_through_a_symlink_that_was_just_made() {
         let home = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
-        let staging = Staging::claim(&home.path().join("target"), Occupied::Refused, OURS).unwrap();
+        let staging = Staging::claim(&home.path().join("target"), Occupied::Refused, Earlier::Cleared, OURS).unwrap();
         staging.make_symlink(&path("x"), outside.path().as_os_str().as_bytes(), &Attributes::default()).unwrap();
         assert!(staging.make_file(&path("x/f")).is_err());
         assert!(staging.make_directory(&path("x/d")).is_err());
@@ -653,7 +719,7 @@ mod tests {
             return;
         }
         let target = home.path().join("target");
-        let staging = Staging::claim(&target, Occupied::Refused, OURS).unwrap();
+        let staging = Staging::claim(&target, Occupied::Refused, Earlier::Cleared, OURS).unwrap();
         fill(&staging);
         staging.finish_file(&staging.open_file(&path("a/b/f")).unwrap(), &Attributes::default()).unwrap();
         staging.publish(vec![attributes("", 0o700), attributes("a", 0o700)]).unwrap();
@@ -668,21 +734,21 @@ mod tests {
     fn another_tenants_target_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("target");
-        Staging::claim(&target, Occupied::Refused, OURS).unwrap().publish(vec![]).unwrap();
+        Staging::claim(&target, Occupied::Refused, Earlier::Cleared, OURS).unwrap().publish(vec![]).unwrap();
         let theirs = Marker { tenant: TenantId::from_bytes([9; 16]), ..OURS };
-        let refused = Staging::claim(&target, Occupied::Merged, theirs).map(|_| ()).unwrap_err();
+        let refused = Staging::claim(&target, Occupied::Merged, Earlier::Cleared, theirs).map(|_| ()).unwrap_err();
         assert_eq!(refused.reason(), Some("TARGET_MISMATCH"));
-        assert!(Staging::claim(&target, Occupied::Merged, OURS).is_ok());
+        assert!(Staging::claim(&target, Occupied::Merged, Earlier::Cleared, OURS).is_ok());
     }
 
     #[test]
     fn what_an_earlier_attempt_left_is_cleared_and_discarding_leaves_nothing() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("target");
-        let first = Staging::claim(&target, Occupied::Refused, OURS).unwrap();
+        let first = Staging::claim(&target, Occupied::Refused, Earlier::Cleared, OURS).unwrap();
         fill(&first);
         drop(first);
-        let second = Staging::claim(&target, Occupied::Refused, OURS).unwrap();
+        let second = Staging::claim(&target, Occupied::Refused, Earlier::Cleared, OURS).unwrap();
         fill(&second);
         second.discard().unwrap();
         assert!(names(home.path()).is_empty());

@@ -29,7 +29,7 @@ pub(crate) struct Hashed<'bytes> {
 }
 
 /// A file under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Whole {
     leaves: u64,
     size: u64,

@@ -6,7 +6,7 @@
 //! Not here: where files are (`staging.rs`), which bytes go where (`layout.rs`), decryption (`open.rs`), what a file gets
 //! when it is whole (`give.rs`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +54,7 @@ impl PlannedFile {
         Self { path, name, attributes, size, stored_bytes, hash, pieces, segments }
     }
 
-    fn has_holes(&self) -> bool {
+    pub(crate) fn has_holes(&self) -> bool {
         self.stored_bytes != self.size
     }
 }
@@ -119,12 +119,25 @@ struct Work {
     hashed: Option<Box<Whole>>,
 }
 
+/// What is in a file already, proved.
+#[derive(Debug)]
+pub(crate) struct There {
+    /// Bytes that are still to come.
+    pub left: u64,
+    /// Of all of it, if nothing is.
+    pub hash: Option<blake3::Hash>,
+    /// Of what is there, if something is.
+    pub hashed: Option<Box<Whole>>,
+}
+
 impl Writer {
-    /// Makes the empty files. Directories exist already.
+    /// Makes the empty files. Directories exist already, and some files perhaps, whole or in part; `parts` are those that
+    /// are not there.
     pub(crate) fn new(
         staging: Option<Arc<Staging>>,
         files: Vec<PlannedFile>,
         parts: Vec<Part>,
+        there: BTreeMap<u32, There>,
         progress: Progress,
     ) -> Result<Self> {
         let state = |plan: PlannedFile| State { left: AtomicU64::new(plan.stored_bytes), plan, work: Mutex::default() };
@@ -142,6 +155,16 @@ impl Writer {
             if state.plan.stored_bytes == 0 {
                 let mut work = state.work();
                 writer.whole(file, state, &mut work, blake3::hash(b""))?;
+            }
+        }
+        for (file, There { left, hash, hashed }) in there {
+            let state = &writer.files[file as usize];
+            let mut work = state.work();
+            work.made = true;
+            work.hashed = hashed;
+            state.left.store(left, Ordering::Relaxed);
+            if let Some(hash) = hash {
+                writer.whole(file, state, &mut work, hash)?;
             }
         }
         Ok(writer)

@@ -1,7 +1,7 @@
-//! How fast an upload may send: so many bytes a second over all of its streams, without bursts.
+//! How fast something may go over the network: so many bytes a second over all of its streams, without bursts.
 //!
-//! Whoever sends takes its turn first and waits it out. A pause earns nothing beyond a moment's worth, so the rate holds
-//! over any second, but for the size of one blob. Not here: who sends (`upload.rs`).
+//! Whoever sends or takes waits for its turn first. A pause earns nothing beyond a moment's worth, so the rate holds
+//! over any second, but for the size of one blob. Not here: who sends, or takes (`backup/upload.rs`, `restore/fetch.rs`).
 
 use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
@@ -24,6 +24,11 @@ impl Throttle {
     /// At most so many bytes a second; `None`: as fast as it goes.
     pub(crate) fn new(bytes_per_second: Option<NonZeroU64>) -> Self {
         Self { bytes_per_second, free_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Whether anybody ever waits.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.bytes_per_second.is_some()
     }
 
     /// Waits until so many bytes may be sent.
