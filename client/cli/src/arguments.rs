@@ -4,9 +4,13 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::audit_list::AuditList;
 use crate::commands::backup::Backup;
+use crate::commands::cat::Cat;
 use crate::commands::completions::Completions;
+use crate::commands::diff::Diff;
 use crate::commands::doctor::Doctor;
+use crate::commands::dump::Dump;
 use crate::commands::enrol::Enrol;
+use crate::commands::find::Find;
 use crate::commands::identity_close::IdentityClose;
 use crate::commands::identity_list::IdentityList;
 use crate::commands::identity_token::IdentityToken;
@@ -75,12 +79,20 @@ pub enum Command {
     Backup(Backup),
     /// Restore a snapshot, or paths of it.
     Restore(Restore),
-    /// Read all of a snapshot and check every byte, without writing it anywhere.
+    /// Read snapshots and check every byte, or a sample, without writing it anywhere.
     Verify(Verify),
     /// List snapshots.
     Snapshots(Snapshots),
     /// List what is in a snapshot.
     Ls(Ls),
+    /// Find entries of a snapshot by name, kind, size and time.
+    Find(Find),
+    /// Show what was added, removed and changed between two snapshots.
+    Diff(Diff),
+    /// Write one file of a snapshot to stdout.
+    Cat(Cat),
+    /// Write a snapshot, or paths of it, to stdout as an archive.
+    Dump(Dump),
     /// Vaults: containers of snapshots with their own keys and rules.
     #[command(subcommand, arg_required_else_help = true)]
     Vault(Vault),
@@ -227,10 +239,14 @@ impl Command {
             | Self::Tenant(Tenant::Create(_) | Tenant::Suspend(_) | Tenant::Resume(_) | Tenant::End(_)) => {
                 Effect::Changes
             }
-            Self::Restore(_)
-            | Self::Verify(_)
+            Self::Restore(_) => Effect::Staged,
+            Self::Verify(_)
             | Self::Snapshots(_)
             | Self::Ls(_)
+            | Self::Find(_)
+            | Self::Diff(_)
+            | Self::Cat(_)
+            | Self::Dump(_)
             | Self::Audit(Audit::List(_))
             | Self::Receipt(Receipt::Get(_) | Receipt::Verify(_))
             | Self::Vault(Vault::List(_) | Vault::Show(_))
@@ -245,6 +261,11 @@ impl Command {
         }
     }
 
+    /// Whether its stdout holds contents of files.
+    pub fn writes_contents(&self) -> bool {
+        matches!(self, Self::Cat(_) | Self::Dump(_))
+    }
+
     /// Does it.
     ///
     /// # Errors
@@ -256,6 +277,10 @@ impl Command {
             Self::Verify(command) => command.run(context).await,
             Self::Snapshots(command) => command.run(context).await,
             Self::Ls(command) => command.run(context).await,
+            Self::Find(command) => command.run(context).await,
+            Self::Diff(command) => command.run(context).await,
+            Self::Cat(command) => command.run(context).await,
+            Self::Dump(command) => command.run(context).await,
             Self::Vault(Vault::Create(command)) => command.run(context).await,
             Self::Vault(Vault::List(command)) => command.run(context).await,
             Self::Vault(Vault::Show(command)) => command.run(context).await,
@@ -385,6 +410,15 @@ mod tests {
             "strongroom issuer revoke ca.pem --list ca.crl",
             "strongroom restore 0123456789abcdef --to /tmp/x a/b c --into",
             "strongroom ls latest a --vault v --name web-1/nightly",
+            "strongroom restore latest --vault v --to /tmp/x --path *.pdf --path /a/** --resume --limit-download 10M",
+            "strongroom ls -l latest --vault v",
+            "strongroom find 01234567 --name *.log --kind file --kind link --larger 4K --newer 2026-11-01",
+            "strongroom diff 01234567 latest --vault v --name web-1/nightly",
+            "strongroom cat 01234567 a/b --range 0-99",
+            "strongroom dump 01234567 a b --format tar",
+            "strongroom snapshots --writer web-1 --since 2026-11-01 --until 2026-12-01T00:00:00Z --latest 3",
+            "strongroom verify 01234567 89abcdef --sample 5%",
+            "strongroom verify --all --sample 0.5% --vault v",
             "strongroom verify 01234567 -q",
             "strongroom snapshots",
             "strongroom status --json",
@@ -414,6 +448,22 @@ mod tests {
             "strongroom restore latest",
             "strongroom restore 0123 --to /tmp/x",
             "strongroom restore 0123456x --to /tmp/x",
+            "strongroom restore 01234567 a --path b --to /tmp/x",
+            "strongroom restore 01234567 --to /tmp/x --limit-download fast",
+            "strongroom find 01234567 --kind pony",
+            "strongroom find 01234567 --larger big",
+            "strongroom find 01234567 --newer yesterday",
+            "strongroom diff 01234567",
+            "strongroom cat 01234567",
+            "strongroom cat 01234567 a --range 9-3",
+            "strongroom dump 01234567 --format zip",
+            "strongroom snapshots --since soon",
+            "strongroom snapshots --latest 0",
+            "strongroom snapshots --latest many",
+            "strongroom verify",
+            "strongroom verify 01234567 --all",
+            "strongroom verify 01234567 --sample 0%",
+            "strongroom verify 01234567 --sample 101%",
             "strongroom vault create",
             "strongroom tenant create acme",
             "strongroom identity token web-1",

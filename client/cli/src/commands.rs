@@ -2,9 +2,13 @@
 
 pub mod audit_list;
 pub mod backup;
+pub mod cat;
 pub mod completions;
+pub mod diff;
 pub mod doctor;
+pub mod dump;
 pub mod enrol;
+pub mod find;
 pub mod identity_close;
 pub mod identity_list;
 pub mod identity_token;

@@ -71,6 +71,8 @@ impl From<Exit> for ExitCode {
 pub enum Effect {
     /// It changes nothing in the cluster.
     None,
+    /// It changes nothing in the cluster, and has left a staging directory to go on from.
+    Staged,
     /// It may have changed something.
     Changes,
     /// It may have changed something, and the same again goes on where it was.
@@ -171,6 +173,13 @@ impl Failure {
             Self::Interrupted(Effect::None) => {
                 line("failed", "CANCELLED", "INTERRUPTED", "interrupted".into(), "run it again")
             }
+            Self::Interrupted(Effect::Staged) => line(
+                "failed",
+                "CANCELLED",
+                "INTERRUPTED",
+                "interrupted; nothing is shown, what was fetched waits in the staging directory".into(),
+                "restore again with --resume to go on from here, or without it to begin anew",
+            ),
             Self::Interrupted(Effect::Changes) => line(
                 "unknown",
                 "CANCELLED",
@@ -244,6 +253,7 @@ mod tests {
             (Error::Unavailable { message: "x".into() }.into(), Exit::Unavailable, "failed"),
             (Failure::usage("x", "y"), Exit::Usage, "refused"),
             (Failure::Interrupted(Effect::None), Exit::Interrupted, "failed"),
+            (Failure::Interrupted(Effect::Staged), Exit::Interrupted, "failed"),
             (Failure::Interrupted(Effect::Changes), Exit::Interrupted, "unknown"),
             (Failure::Interrupted(Effect::GoesOn), Exit::Interrupted, "unknown"),
         ] {

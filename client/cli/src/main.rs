@@ -10,6 +10,7 @@
 
 mod arguments;
 mod commands;
+mod content;
 mod context;
 mod exit;
 mod new_file;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Err(fault) => return usage::explain(&fault),
     };
     let output = Output::new(arguments.global.format(), arguments.global.chatter());
+    let output = if arguments.command.writes_contents() { output.with_contents_on_stdout() } else { output };
     let ended = run(arguments, &output);
     let exit = match &ended {
         Ok(exit) => *exit,

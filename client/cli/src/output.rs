@@ -1,7 +1,7 @@
 //! Results: to stdout, as one JSON object a line or as text for people. All else goes to stderr.
 //!
 //! Promises: nothing but results is ever written to stdout; a line is written whole; with JSON an error is the last
-//! line. Not here: progress (`progress.rs`), how values look (`text.rs`).
+//! line. Contents of files are not results (`content.rs`). Not here: progress (`progress.rs`), how values look (`text.rs`).
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -45,12 +45,32 @@ struct End {
 pub struct Output {
     format: Format,
     chatter: Chatter,
+    objects: Objects,
+}
+
+/// Where objects for scripts go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Objects {
+    Stdout,
+    /// Contents of files are on stdout (`content.rs`).
+    Stderr,
 }
 
 impl Output {
     /// For these readers.
     pub fn new(format: Format, chatter: Chatter) -> Self {
-        Self { format, chatter }
+        Self { format, chatter, objects: Objects::Stdout }
+    }
+
+    /// The same for a command whose stdout holds contents of files: objects go to stderr.
+    #[must_use]
+    pub fn with_contents_on_stdout(&self) -> Self {
+        Self { objects: Objects::Stderr, ..self.clone() }
+    }
+
+    /// For whom results are.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// How much is told.
@@ -77,7 +97,15 @@ impl Output {
         match self.format {
             Format::People => Ok(()),
             Format::Json => {
-                line(&serde_json::to_string(object).map_err(|fault| Failure::broken("cannot write JSON", &fault))?)
+                let text =
+                    serde_json::to_string(object).map_err(|fault| Failure::broken("cannot write JSON", &fault))?;
+                match self.objects {
+                    Objects::Stdout => line(&text),
+                    Objects::Stderr => {
+                        error_line(&text);
+                        Ok(())
+                    }
+                }
             }
         }
     }

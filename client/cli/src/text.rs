@@ -181,6 +181,17 @@ pub fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
     bytes.and_then(NonZeroU64::new).ok_or_else(|| format!("`{text}` is no rate that anything can be sent at"))
 }
 
+/// Bytes as people type them: `100`, `4K`, `1.5 GiB`; units as in [`parse_rate`].
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    match text {
+        "0" => Ok(0),
+        _ if text.ends_with("/s") => Err(format!("`{text}` is a rate, not a size")),
+        _ => parse_rate(text)
+            .map(NonZeroU64::get)
+            .map_err(|_| format!("`{text}` is no size; write for instance 100, 4K or 1.5GiB")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,5 +261,13 @@ mod tests {
         {
             assert!(parse_rate(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_type_them() {
+        assert_eq!(parse_size("0"), Ok(0));
+        assert_eq!(parse_size("4K"), Ok(4096));
+        assert!(parse_size("4K/s").is_err());
+        assert!(parse_size("big").is_err());
     }
 }

@@ -41,6 +41,13 @@ impl Stretch {
     }
 }
 
+/// A window that came.
+struct Fetched {
+    parts: Vec<Part>,
+    had: BTreeMap<u64, Chunk>,
+    found: Found,
+}
+
 /// Parts on their way.
 pub(crate) struct Ordered<'book> {
     gate: Arc<Gate>,
@@ -51,7 +58,7 @@ pub(crate) struct Ordered<'book> {
     now: VecDeque<Part>,
     had: BTreeMap<u64, Chunk>,
     /// The one that is fetched; at most one.
-    coming: JoinSet<Result<(Vec<Part>, BTreeMap<u64, Chunk>, Found)>>,
+    coming: JoinSet<Result<Fetched>>,
     stats: Stats,
     bad_blobs: BTreeSet<BlobRef>,
 }
@@ -82,7 +89,7 @@ impl<'book> Ordered<'book> {
                 return Ok(Some(Stretch { part, chunk }));
             }
             let Some(ended) = self.coming.join_next().await else { return Ok(None) };
-            let (parts, had, found) = ended.map_err(|panic| Error::failed("fetching broke", panic))??;
+            let Fetched { parts, had, found } = ended.map_err(|panic| Error::failed("fetching broke", panic))??;
             self.stats.fragments_bad += found.stats.fragments_bad;
             self.stats.blobs_rebuilt += found.stats.blobs_rebuilt;
             self.bad_blobs.extend(found.bad_blobs);
@@ -119,7 +126,7 @@ impl<'book> Ordered<'book> {
             let sink = Arc::new(Window { firsts, had: Mutex::default() });
             let found = fetch(&gate, Kind::Data, wanted, Arc::clone(&sink) as Arc<dyn Sink>).await?;
             let had = std::mem::take(&mut *sink.had.lock().unwrap_or_else(PoisonError::into_inner));
-            Ok((parts, had, found))
+            Ok(Fetched { parts, had, found })
         });
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 
 /// So many zeros are written at once.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What comes next of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -254,8 +254,11 @@ mod tests {
         }
     }
 
+    /// The bytes of two files, how they are planned, their parts, and all chunks.
+    type Held = (Vec<u8>, Vec<u8>, Vec<PlannedFile>, Vec<Part>, Vec<(u32, ChunkId)>);
+
     /// A file of three chunks, and a small one that is a piece of the last chunk.
-    fn snapshot() -> (Vec<u8>, Vec<u8>, Vec<PlannedFile>, Vec<Part>, Vec<(u32, ChunkId)>) {
+    fn snapshot() -> Held {
         let (large, last) = (noise(1, 3 * CHUNK), noise(2, CHUNK));
         let small = last[100..200].to_vec();
         let files = vec![plan("d/large", &large), plan("small", &small)];

@@ -1,18 +1,19 @@
 //! `restore`: a snapshot, or paths of it, into a directory.
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use serde::Serialize;
-use strongroom::restore::{Lacking, NotGiven, Occupied, RestoreRequest, Restored, Special};
+use strongroom::restore::{Earlier, Kept, Lacking, NotGiven, Occupied, RestoreRequest, Restored, Special};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::Item;
 use crate::progress::{Doing, Watch};
-use crate::text::{FileName, count, size, span};
+use crate::text::{FileName, count, parse_rate, size, span};
 use crate::which::Which;
 
 /// Flags of `restore`.
@@ -27,13 +28,19 @@ said in one line for each reason, and changes nothing about the exit code. Set-u
 are taken away and devices left out unless --special asks for them. What is left out is named; the exit code is 5.
 Holes stay holes; only what is stored must fit.
 
+--path takes globs instead: `*` and `?` stop at a /, `**/` is any directories, `[a-z]` one of a list, `!` in front takes
+back; a glob without a / means names at any depth. What is matched, and all in it, keeps its whole path. Quote globs.
+
 Files that are damaged everywhere are left out and named; the exit code is 6 then. An interrupted restore shows
-nothing; the next one clears up behind it.
+nothing. --resume goes on from what it left: every byte there is proved before it is kept. Without it, the next restore
+begins anew.
 
 Examples:
   strongroom restore latest --vault papers --to /tmp/www
   strongroom restore 0123abcd etc/ssh --to /tmp/ssh
   sudo strongroom restore latest --vault machines --name web-1/root --to /mnt/new --special
+  strongroom restore latest --vault papers --path '*.pdf' --path '/srv/**/*.conf' --to /tmp/some
+  strongroom restore latest --vault papers --to /tmp/www --resume --limit-download 20MiB
   strongroom restore latest srv/a srv/b --vault papers --name web-1/nightly --to /srv --into")]
 pub struct Restore {
     /// Which snapshot.
@@ -43,6 +50,10 @@ pub struct Restore {
     /// Only these paths, as `ls` shows them.
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
+
+    /// Only what this glob matches, and all in it; may be given several times.
+    #[arg(long = "path", env = "STRONGROOM_PATH", value_name = "GLOB", conflicts_with = "paths")]
+    globs: Vec<OsString>,
 
     /// The directory to restore into.
     #[arg(long, env = "STRONGROOM_TO", value_name = "DIR")]
@@ -55,6 +66,14 @@ pub struct Restore {
     /// Give set-uid and set-gid bits and capabilities, and make devices: for whole machines that you trust.
     #[arg(long, env = "STRONGROOM_SPECIAL", value_parser = FalseyValueParser::new())]
     special: bool,
+
+    /// Go on from what an interrupted restore of the same snapshot into the same DIR left.
+    #[arg(long, env = "STRONGROOM_RESUME", value_parser = FalseyValueParser::new())]
+    resume: bool,
+
+    /// Fetch at most so many bytes a second: 500K, 10MiB.
+    #[arg(long, env = "STRONGROOM_LIMIT_DOWNLOAD", value_name = "RATE", value_parser = parse_rate)]
+    limit_download: Option<NonZeroU64>,
 }
 
 /// What restored entries lack, for one reason.
@@ -64,6 +83,14 @@ struct Lack {
     what: &'static str,
     entries: u64,
     why: String,
+}
+
+/// What was there already.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "resumed")]
+struct Resumed {
+    files: u64,
+    bytes: u64,
 }
 
 /// The result.
@@ -86,6 +113,9 @@ impl Restore {
         let watch = Watch::new(Doing::Restoring, &context.output);
         let request = RestoreRequest {
             paths: self.paths.into_iter().map(OsString::into_vec).collect(),
+            globs: self.globs.into_iter().map(OsString::into_vec).collect(),
+            earlier: if self.resume { Earlier::Continued } else { Earlier::Cleared },
+            bytes_per_second: self.limit_download,
             occupied: if self.into { Occupied::Merged } else { Occupied::Refused },
             special: if self.special { Special::Given } else { Special::LeftOut },
             progress: watch.progress(),
@@ -99,6 +129,11 @@ impl Restore {
         for lack in &restored.not_given {
             context.output.json(&Lack::from(lack))?;
             context.output.note(&text_of(lack));
+        }
+        if self.resume {
+            let Kept { files, bytes } = restored.kept;
+            context.output.json(&Resumed { files, bytes })?;
+            context.output.note(&format!("{} of it were there already", size(bytes)));
         }
         context.output.item(&Done {
             snapshot: restored.snapshot.to_string(),
@@ -187,6 +222,7 @@ mod tests {
             damaged: some(damaged),
             left_out: some(left_out),
             not_given: Vec::new(),
+            kept: Kept::default(),
         }
     }
 

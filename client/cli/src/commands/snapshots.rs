@@ -1,13 +1,16 @@
 //! `snapshots`: what is in a vault, or in all of them.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
 use serde::Serialize;
 use strongroom::snapshots::SnapshotInfo;
-use strongroom_format::id::VaultName;
+use strongroom_format::id::{IdentityId, VaultName};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::Item;
-use crate::text::{count, size, time_of_ms};
+use crate::text::{count, moment_of, size, time_of_ms};
 use crate::vault_item::Lock;
 
 /// Flags of `snapshots`.
@@ -17,11 +20,33 @@ Oldest first. A writer sees its own snapshots, a restorer those of the tenant.
 
 Examples:
   strongroom snapshots
+  strongroom snapshots --vault papers --name web-1/nightly --since 2026-11-01
+  strongroom snapshots --latest 1
   strongroom snapshots --vault papers --json | jq -r 'select(.name == \"nightly\") | .id'")]
 pub struct Snapshots {
     /// Only this vault.
     #[arg(long, env = "STRONGROOM_VAULT")]
     vault: Option<VaultName>,
+
+    /// Only of this name, LABEL or WRITER/LABEL.
+    #[arg(long, env = "STRONGROOM_NAME", value_name = "LABEL")]
+    name: Option<String>,
+
+    /// Only of this writer.
+    #[arg(long, env = "STRONGROOM_WRITER", value_name = "ID")]
+    writer: Option<IdentityId>,
+
+    /// Only those committed at this time or later (RFC 3339 or a date).
+    #[arg(long, env = "STRONGROOM_SINCE", value_name = "TIME", value_parser = moment_of)]
+    since: Option<i64>,
+
+    /// Only those committed before this time.
+    #[arg(long, env = "STRONGROOM_UNTIL", value_name = "TIME", value_parser = moment_of)]
+    until: Option<i64>,
+
+    /// Only the last N of each name of each writer in each vault.
+    #[arg(long, env = "STRONGROOM_LATEST", value_name = "N")]
+    latest: Option<NonZeroUsize>,
 }
 
 /// One snapshot.
@@ -53,12 +78,37 @@ impl Snapshots {
     /// Lists them.
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let snapshots = context.client().await?.snapshots(self.vault.as_ref()).await?;
+        let snapshots = self.filtered(snapshots);
         let count = snapshots.len() as u64;
         for snapshot in snapshots {
             context.output.item(&Shown::from(snapshot))?;
         }
         context.output.end(count, "snapshots")?;
         Ok(Exit::Done)
+    }
+
+    /// Those that are asked for, in the same order.
+    fn filtered(&self, mut snapshots: Vec<SnapshotInfo>) -> Vec<SnapshotInfo> {
+        snapshots.retain(|info| {
+            let created_ms = i64::try_from(info.created_unix_ms).unwrap_or(i64::MAX);
+            let is_named =
+                |name: &String| name == info.name.as_str() || *name == format!("{}/{}", info.writer, info.name);
+            self.name.as_ref().is_none_or(is_named)
+                && self.writer.as_ref().is_none_or(|writer| *writer == info.writer)
+                && self.since.is_none_or(|since| since <= created_ms)
+                && self.until.is_none_or(|until| created_ms < until)
+        });
+        let Some(latest) = self.latest else { return snapshots };
+        let mut seen: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+        let mut kept: Vec<SnapshotInfo> = snapshots.into_iter().rev().collect();
+        kept.retain(|info| {
+            let key = (info.vault.to_string(), info.writer.to_string(), info.name.to_string());
+            let count = seen.entry(key).or_default();
+            *count += 1;
+            *count <= latest.get()
+        });
+        kept.reverse();
+        kept
     }
 }
 

@@ -17,6 +17,8 @@ mod paper;
 mod people;
 mod program;
 mod proofs;
+mod reading;
+mod resumed;
 mod sources;
 mod story;
 mod trees;
