@@ -29,6 +29,7 @@ use crate::disk::FileSystem;
 use crate::error::{Answered, Error, Result, answered};
 use crate::keyring;
 use crate::profile::Profile;
+use crate::state::{Verification, verifications_in};
 use crate::topology::Topology;
 
 /// Certificates that end sooner are worth a word.
@@ -41,9 +42,6 @@ const SKEW_WRONG_MS: u64 = 300_000;
 const VERIFY_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// More names of a directory are not looked at.
 const NAMES_MAX: usize = 4096;
-/// What `verify` leaves in the state directory: when a snapshot of each vault was verified last, and how it was.
-pub const LAST_VERIFY: &str = "last-verify";
-
 /// How one look ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -325,27 +323,19 @@ fn state_directory(directory: &Path) -> Finding {
     }
 }
 
-/// Whether somebody has made sure lately that what is backed up can be read back. The file has a line for each vault: its
-/// id, the snapshot, milliseconds since 1970, how much was read, and `whole` or `damaged`.
+/// Whether somebody has made sure lately that what is backed up can be read back.
 fn last_verify(state: &Path, now_s: u64) -> Finding {
     const ABOUT: &str = "last verify";
     let next = "run: strongroom verify latest --vault VAULT";
-    let path = state.join(LAST_VERIFY);
-    let text = match std::fs::read(&path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(cause) => return Finding::of_error(ABOUT, &Error::file("read", &path, cause)),
+    let verified = match verifications_in(state) {
+        Ok(verified) => verified,
+        Err(error) => return Finding::of_error(ABOUT, &error),
     };
-    let vaults = text.lines().filter_map(|line| {
-        let [vault, _, unix_ms, _, verdict] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
-        Some((unix_ms.parse::<u64>().ok()?, vault, verdict))
-    });
-    let vaults: Vec<(u64, &str, &str)> = vaults.collect();
-    if let Some((_, vault, _)) = vaults.iter().find(|(_, _, verdict)| *verdict != "whole") {
-        let message = format!("the last one in vault {vault} found damage");
+    if let Some(damaged) = verified.iter().find(|verified| !verified.is_whole) {
+        let message = format!("the last one in vault {} found damage", damaged.vault);
         return Finding::warning(ABOUT, message, "verify again; if it stays, tell whoever runs the cluster");
     }
-    let Some((unix_ms, vault, _)) = vaults.into_iter().min() else {
+    let Some(Verification { unix_ms, vault, .. }) = verified.into_iter().min_by_key(|verified| verified.unix_ms) else {
         let message = "no snapshot was ever verified from here: a backup that nobody has read is a hope";
         return Finding::warning(ABOUT, message, next);
     };
@@ -485,19 +475,20 @@ mod tests {
     fn an_old_verification_is_worth_a_word() {
         let home = tempfile::tempdir().unwrap();
         let at = |text: &str, now_s| {
-            std::fs::write(home.path().join(LAST_VERIFY), text).unwrap();
+            std::fs::write(home.path().join("last-verify"), text).unwrap();
             last_verify(home.path(), now_s)
         };
         assert!(last_verify(home.path(), 0).message.contains("ever verified"));
-        let line = |vault: &str, day: u64, verdict: &str| format!("{vault} 3f {} 10000 {verdict}\n", day * 86_400_000);
+        let line = |vault: &str, day: u64, verdict: &str| {
+            let (vault, snapshot) = (vault.repeat(16), "3f".repeat(16));
+            format!("{vault} {snapshot} {} 10000 {verdict}\n", day * 86_400_000)
+        };
         let both = line("aa", 100, "whole") + &line("bb", 120, "whole");
         assert_eq!(at(&both, 121 * 86_400).verdict, Verdict::Good);
         let old = at(&both, 131 * 86_400);
         assert_eq!(old.verdict, Verdict::Warning, "one vault is enough");
-        assert!(old.message.contains("31 days ago in vault aa") && old.next.contains("strongroom verify"), "{old:?}");
-        assert!(
-            at(&(both.clone() + &line("cc", 120, "damaged")), 121 * 86_400).message.contains("vault cc found damage")
-        );
+        assert!(old.message.contains("31 days ago in vault aaaa") && old.next.contains("strongroom verify"), "{old:?}");
+        assert!(at(&(both.clone() + &line("cc", 120, "damaged")), 121 * 86_400).message.contains("cccc found damage"));
         // A clock that went back makes nothing old; what is no line says nothing.
         assert_eq!(at(&both, 0).verdict, Verdict::Good);
         assert!(at("\u{fffd} yesterday\n", 0).message.contains("ever verified"));

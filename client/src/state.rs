@@ -160,18 +160,12 @@ impl State {
         self.replace("last-verify", &all.iter().map(Verification::line).collect::<String>())
     }
 
-    /// When snapshots were verified last, of each vault. A line that does not read was written by no version of ours that
-    /// matters here: it says nothing, so that whoever asks verifies again.
+    /// When snapshots were verified last, of each vault.
     ///
     /// # Errors
-    /// `Failed` if the file cannot be read.
+    /// As [`verifications_in`].
     pub fn verifications(&self) -> Result<Vec<Verification>> {
-        let path = self.directory.join("last-verify");
-        match std::fs::read(&path) {
-            Ok(text) => Ok(String::from_utf8_lossy(&text).lines().filter_map(Verification::read).collect()),
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(cause) => Err(Error::file("read", &path, cause)),
-        }
+        verifications_in(&self.directory)
     }
 
     fn note(&self, name: &str, now: Seen, what: &str) -> Result<()> {
@@ -312,6 +306,20 @@ impl Verification {
                 _ => return None,
             },
         })
+    }
+}
+
+/// What a state directory says about when snapshots were verified last, of each vault; it is only read. A line that does
+/// not read was written by no version of ours that matters here: it says nothing, so that whoever asks verifies again.
+///
+/// # Errors
+/// `Failed` if the file cannot be read.
+pub fn verifications_in(directory: &Path) -> Result<Vec<Verification>> {
+    let path = directory.join("last-verify");
+    match std::fs::read(&path) {
+        Ok(text) => Ok(String::from_utf8_lossy(&text).lines().filter_map(Verification::read).collect()),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(cause) => Err(Error::file("read", &path, cause)),
     }
 }
 

@@ -288,7 +288,7 @@ mod tests {
         let fifo = Member { path: b"p", attributes: &attributes, names: &names, kind: Kind::Fifo };
         let header = fifo.header();
         for record in
-            [&b"16 uid=3000000\n"[..], &[b"uname=", &*b"x".repeat(40)].concat(), b"SCHILY.xattr.user.a%3Db=\0v\n"]
+            [&b"15 uid=3000000\n"[..], &[b"uname=", &*b"x".repeat(40)].concat(), b"SCHILY.xattr.user.a%3Db=\0v\n"]
         {
             assert!(has(&header, record));
         }

@@ -16,7 +16,7 @@ use crate::which::Which;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Needs a restorer's profile. Every byte is verified before it is written. Where bytes are damaged everywhere, what is
-written ends before them, and the exit code is 6.
+written ends before them, and the exit code is 6. Holes are written as zeros; a hard link reads as its file.
 
 stdout holds the file; with --json the result, or the error, is the last line of stderr.
 

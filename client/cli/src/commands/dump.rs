@@ -19,6 +19,8 @@ Needs a restorer's profile. Members stand under their paths in the snapshot. tar
 and others read it. Every byte is verified before it is written. Where bytes are damaged everywhere, the archive ends in
 the middle, so that no reader takes it for whole, and the exit code is 6.
 
+Owners, times, extended attributes, hard links, FIFOs and devices are in it; holes are written as zeros.
+
 stdout holds the archive; with --json the result, or the error, is the last line of stderr.
 
 Examples:

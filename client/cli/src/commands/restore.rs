@@ -32,8 +32,8 @@ Holes stay holes; only what is stored must fit.
 back; a glob without a / means names at any depth. What is matched, and all in it, keeps its whole path. Quote globs.
 
 Files that are damaged everywhere are left out and named; the exit code is 6 then. An interrupted restore shows
-nothing. --resume goes on from what it left: every byte there is proved before it is kept. Without it, the next restore
-begins anew.
+nothing. --resume goes on from what it left: every byte there is proved before it is kept, and files with holes are
+fetched again. Without it, the next restore begins anew.
 
 Examples:
   strongroom restore latest --vault papers --to /tmp/www

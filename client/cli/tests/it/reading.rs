@@ -111,6 +111,51 @@ fn an_archive_is_what_tar_reads_with_all_names_and_times() {
 }
 
 #[test]
+fn holes_read_as_zeros_and_further_names_as_the_file() {
+    use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
+    let home = tempfile::tempdir().unwrap();
+    let top = home.path().join("odd");
+    fs::create_dir(&top).unwrap();
+    let sparse = fs::File::create(top.join("sparse")).unwrap();
+    sparse.set_len(3 << 20).unwrap();
+    sparse.write_all_at(b"head", 0).unwrap();
+    sparse.write_all_at(b"tail", 2 << 20).unwrap();
+    fs::hard_link(top.join("sparse"), top.join("twin")).unwrap();
+    assert!(Command::new("mkfifo").arg(top.join("pipe")).status().unwrap().success());
+    let id = back_up(&top, &cluster().vault());
+    let content = fs::read(top.join("sparse")).unwrap();
+    for path in ["sparse", "twin"] {
+        let whole = bytes(&["cat", &id, path]);
+        assert!(whole.status.success() && whole.stdout == content, "{}", String::from_utf8_lossy(&whole.stderr));
+        let some = bytes(&["cat", &id, path, "--range", "2097000-2097160"]);
+        assert!(some.stdout == content[2_097_000..=2_097_160], "{} bytes", some.stdout.len());
+        let hole = bytes(&["cat", &id, path, "--range", "1048576-1048579"]);
+        assert_eq!(hole.stdout, [0; 4]);
+    }
+    assert_eq!(told(&bytes(&["cat", &id, "pipe"]))["reason"], "NOT_A_FILE");
+    let untar = |paths: &[&str], name: &str| {
+        let (archive, to) = (home.path().join("x.tar"), home.path().join(name));
+        let dumped = bytes(&[&["dump", &*id], paths].concat());
+        assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+        fs::write(&archive, &dumped.stdout).unwrap();
+        fs::create_dir(&to).unwrap();
+        let tar = Command::new("tar").args(["-x", "-f"]).arg(&archive).arg("-C").arg(&to).output().unwrap();
+        assert!(tar.status.success() && tar.stderr.is_empty(), "{}", String::from_utf8_lossy(&tar.stderr));
+        to
+    };
+    let all = untar(&[], "all");
+    assert!(fs::read(all.join("twin")).unwrap() == content);
+    let look = |path: PathBuf| fs::symlink_metadata(path).unwrap();
+    assert_eq!(look(all.join("twin")).ino(), look(all.join("sparse")).ino());
+    assert_eq!(look(all.join("twin")).uid(), look(top.join("twin")).uid());
+    assert!(look(all.join("pipe")).file_type().is_fifo());
+    let one = untar(&["twin"], "one");
+    assert!(fs::read(one.join("twin")).unwrap() == content && !one.join("sparse").exists());
+    let find = |kind: &str| cluster().run("acme-restorer", ["find", &id, "--kind", kind]).lines()[0]["path"].clone();
+    assert_eq!((find("hardlink"), find("fifo")), (json!("twin"), json!("pipe")));
+}
+
+#[test]
 fn entries_are_found_by_name_kind_and_size() {
     let home = tempfile::tempdir().unwrap();
     let id = back_up(&tree(home.path()), &cluster().vault());
