@@ -526,3 +526,19 @@ fn listed(entry: &Entry, shared: &[ListedEntry]) -> ListedEntry {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|panic| Error::failed("the work on the disk broke", panic))?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_both_numbers() {
+        assert!(require_space(1000, 1000).is_ok());
+        let refused = require_space(999, 1000).unwrap_err();
+        assert_eq!(refused.reason(), Some("NO_SPACE"));
+        assert!(
+            refused.to_string().contains("1000 bytes are needed") && refused.to_string().contains("999"),
+            "{refused}"
+        );
+    }
+}

@@ -433,15 +433,16 @@ async fn n115_a_manifest_with_tricks_harms_nothing_outside_and_fills_nothing() {
     restorer.restore(again).await.expect("it merges");
     assert_eq!(fs::read_dir(&outside).expect("the directory").count(), 0);
 
-    // Files far larger than any disk out of one chunk of a thousand bytes.
-    for (length, reason) in [(1 << 47, "NO_SPACE"), (1 << 62, "LIMIT")] {
+    // Files far larger than any disk out of one chunk of a thousand bytes: refused before anything is made of them.
+    for (length, refusal) in [(1 << 47, no("DATA_LOSS", "OUT_OF_RANGE")), (1 << 62, no("RESOURCE_EXHAUSTED", "LIMIT"))]
+    {
         let mut forge = Forge::open(cluster, "globex", "writer", "papers").await;
         let huge = vec![Piece { first: 0, offset: 0, length }];
         let run = vec![forge.seal(Kind::Data, &contents)];
         let snapshot = forge.write(&[run], &[file_of("huge", &contents, huge)]).await;
         let to = cluster.scratch().join("restored");
         let refused = restorer.restore(RestoreRequest::new(snapshot, to.clone())).await.expect_err("it does not fit");
-        assert_eq!(No::from(refused), no("RESOURCE_EXHAUSTED", reason));
+        assert_eq!(No::from(refused), refusal);
         assert!(!to.exists());
         assert!(restorer.verify(snapshot, &[], strongroom::progress::Progress::silent()).await.is_err());
     }
