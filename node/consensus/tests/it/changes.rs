@@ -1,6 +1,7 @@
 //! A membership changes step by step, each step against what was looked at.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use strongroom_consensus::group::Member;
 use strongroom_consensus::membership::{ChangeError, MemberChange};
@@ -74,8 +75,13 @@ async fn learners_come_and_go_and_only_the_leader_changes_anything() {
         .change(GROUP, membership.log_id, MemberChange::Remove { replica: learner }, Duration::from_secs(5))
         .await;
     assert_eq!(refused, Err(ChangeError::NotLeader));
-    let voters = [256, 512, 768, 1024].map(ReplicaId).into();
-    change(&cluster, MemberChange::SetVoters(voters)).await.unwrap();
+    let voters: BTreeSet<_> = [256, 512, 768, 1024].map(ReplicaId).into();
+    // Until the learner's own entry, which a leader appends by itself, is committed, nothing else changes.
+    let began = Instant::now();
+    while let Err(conflict) = change(&cluster, MemberChange::SetVoters(voters.clone())).await {
+        assert!(matches!(conflict, ChangeError::Conflict { .. }) && began.elapsed() < WITHIN, "{conflict:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(consensus(&leader).membership(GROUP).unwrap().voters.len(), 4);
     let voters = [256, 512, 768].map(ReplicaId).into();
     change(&cluster, MemberChange::SetVoters(voters)).await.unwrap();
