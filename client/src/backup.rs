@@ -140,7 +140,8 @@ impl Client {
             let draft = Draft::begin(self, request.clone()).await?;
             let tally = Arc::new(Tally::new(request.progress.clone()));
             // One entry is awaited for some seconds, which a bounded rate may exceed.
-            let may_be_short = attempt == 1 && draft.request.upload_bytes_per_second.is_none();
+            // A stream that failed is given up, so that its name is free: the long way does that.
+            let may_be_short = attempt == 1 && draft.request.upload_bytes_per_second.is_none() && !draft.is_stream();
             match make(&draft, may_be_short, &tally, &distrust).await {
                 Ok(committed) => return finish(&draft, committed, &tally, began).await,
                 // Where nothing moved, patience is patience: it does not begin anew with each attempt.
@@ -222,8 +223,10 @@ async fn finish(draft: &Draft, committed: Committed, tally: &Tally, began: Insta
         vault: draft.vault.statement.vault,
         label: &draft.request.name,
     };
-    let receipt = match Proof::fetch(&draft.client, wanted).await {
-        Ok(proof) => Some(proof),
+    let fetched = if draft.is_stream() { None } else { Some(Proof::fetch(&draft.client, wanted).await) };
+    let receipt = match fetched.transpose() {
+        // A stream has none before its whole is committed.
+        Ok(proof) => proof,
         Err(Error::Unavailable { message }) => {
             tracing::warn!(message, "the snapshot is committed; too few voters have signed its receipt yet");
             None

@@ -436,6 +436,27 @@ impl From<Refusal> for Error {
                 "there is no such token, or it has ended",
                 "ask for a new token: it counts for minutes and once",
             ),
+            Refusal::TicketEnded => no(
+                "FAILED_PRECONDITION",
+                "TICKET_ENDED",
+                "the ticket is committed, given up, or out of time",
+                "open another with `strongroom ticket open`, and let every writer join that",
+            ),
+            Refusal::StreamTaken => no(
+                "ALREADY_EXISTS",
+                "STREAM_TAKEN",
+                "the ticket has a stream of this name already",
+                "take another name; if its writer died, give its stream up with `strongroom ticket drop`, then join again",
+            ),
+            Refusal::StreamsDiffer { names } => no(
+                "FAILED_PRECONDITION",
+                "STREAMS_DIFFER",
+                format_args!(
+                    "not ready, not expected, lacking, or made under other rules: {}",
+                    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                ),
+                "see `strongroom ticket show`; wait for these streams, join again under their names, or drop them",
+            ),
         }
     }
 }

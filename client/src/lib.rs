@@ -1,7 +1,7 @@
 //! The SDK of Strongroom: an identity of a tenant backs up, restores, verifies, and looks after vaults.
 //!
 //! ```text
-//!   backup · restore · snapshots · vaults · status · tenants
+//!   tickets · backup · restore · snapshots · vaults · status · tenants
 //!      │         │          │         │        │        │
 //!      └─────────┴── vault ─┴─────────┘        │     operator
 //!                      │                       │        │
@@ -105,6 +105,7 @@ pub mod state;
 pub mod status;
 pub mod tenants;
 mod throttle;
+pub mod tickets;
 mod topology;
 mod vault;
 pub mod vaults;

@@ -12,6 +12,7 @@ use strongroom_format::code::Strength;
 use strongroom_format::codec;
 use strongroom_format::command::LockTerms;
 use strongroom_format::envelope::Envelope;
+use strongroom_format::gathered::Gathered;
 use strongroom_format::id::{DomainId, IdentityId, SnapshotId, VaultName};
 use strongroom_format::keys::LengthKey;
 use strongroom_format::label::Label;
@@ -49,6 +50,8 @@ pub struct SnapshotInfo {
     pub strength: Strength,
     /// A restorer has met a blob in it that does not open.
     pub damaged: bool,
+    /// Whether it stands alone, is a stream of a whole, or a whole.
+    pub gathered: Gathered,
 }
 
 /// Which snapshot is meant.
@@ -205,6 +208,7 @@ impl Client {
                 nodes: u8::try_from(strength.nodes).unwrap_or(u8::MAX),
             },
             damaged: said.damaged,
+            gathered: envelope.gathered,
         })
     }
 
@@ -254,7 +258,9 @@ fn latest(found: Vec<SnapshotInfo>, name: Option<&str>) -> Result<SnapshotId> {
                     .is_some_and(|(writer, label)| info.writer == writer && info.name.as_str() == label)
         }
     };
-    let found: Vec<SnapshotInfo> = found.into_iter().filter(meant).collect();
+    // A stream is named through its whole, or by its id.
+    let found = found.into_iter().filter(|info| info.gathered.stream().is_none());
+    let found: Vec<SnapshotInfo> = found.filter(meant).collect();
     let names: BTreeSet<(&IdentityId, Option<&Label>)> =
         found.iter().map(|info| (&info.writer, name.map(|_| &info.name))).collect();
     match (names.len(), found.last()) {
@@ -278,6 +284,9 @@ fn latest(found: Vec<SnapshotInfo>, name: Option<&str>) -> Result<SnapshotId> {
 
 #[cfg(test)]
 mod tests {
+    use strongroom_format::gathered::StreamOf;
+    use strongroom_format::id::TicketId;
+
     use super::*;
 
     fn info(n: u8, writer: &str, name: &str) -> SnapshotInfo {
@@ -291,6 +300,7 @@ mod tests {
             lock: None,
             strength: Strength::BOUNDLESS,
             damaged: false,
+            gathered: Gathered::Alone,
         }
     }
 
@@ -309,6 +319,16 @@ mod tests {
         assert_eq!(meant(&found, Some("web/etc")), Ok(3));
         assert_eq!(meant(&found, Some("db/etc")), Ok(4));
         assert_eq!(meant(&found, Some("db/home")), Err("NOT_FOUND".into()));
+    }
+
+    #[test]
+    fn the_latest_is_a_whole_and_none_of_its_streams() {
+        let stream = StreamOf { ticket: TicketId::from_bytes([9; 16]), name: "rows-1".parse().unwrap() };
+        let stream = SnapshotInfo { gathered: Gathered::Stream(stream), ..info(2, "db", "shop") };
+        let found = [info(1, "web", "shop"), stream];
+        assert_eq!(meant(&found, Some("shop")), Ok(1));
+        assert_eq!(meant(&found, None), Ok(1));
+        assert_eq!(meant(&found[1..], Some("db/shop")), Err("NOT_FOUND".into()));
     }
 
     #[test]

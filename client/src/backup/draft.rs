@@ -92,6 +92,11 @@ impl Draft {
         })
     }
 
+    /// Whether it is one stream of a whole.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.request.gathered.stream().is_some()
+    }
+
     /// What asks the home shard to open it, with a part in each of these groups.
     pub(crate) fn opening(&self, groups: Vec<GroupId>, budget_bytes: u64) -> OpenSnapshot {
         OpenSnapshot {
@@ -104,6 +109,7 @@ impl Draft {
             groups,
             budget_bytes,
             wraps: vec![codec::encode(&self.wrap)],
+            stream: self.request.gathered.stream().cloned(),
         }
     }
 
@@ -130,6 +136,7 @@ impl Draft {
             manifest: roots.manifest,
             parts: roots.parts,
             parent: self.request.parent,
+            gathered: self.request.gathered.clone(),
             summary: seal_summary(&self.keys.length_key, &self.snapshot, summary),
             client_time_unix_ms: unix_ms(),
             mac: Mac::ZERO,

@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use strongroom_format::command::LockTerms;
+use strongroom_format::gathered::{Gathered, Whole};
 use strongroom_format::id::{SnapshotId, VaultName};
 use strongroom_format::label::Label;
 
@@ -40,6 +41,9 @@ pub struct BackupRequest {
     pub piped: Option<Piped>,
     /// How many bytes a second may be sent; `None`: as many as go.
     pub upload_bytes_per_second: Option<NonZeroU64>,
+    /// Whether it stands alone, is a stream of a whole, or the whole: set where a
+    /// ticket is joined or committed (`tickets.rs`).
+    pub(crate) gathered: Gathered,
     /// Who hears how it goes.
     pub progress: Progress,
 }
@@ -68,6 +72,11 @@ impl BackupRequest {
         Self::of(Vec::new(), Some(piped), vault, name)
     }
 
+    /// A whole of these streams: it has no files of its own.
+    pub(crate) fn whole(vault: VaultName, name: Label, whole: Whole) -> Self {
+        Self { gathered: Gathered::Whole(whole), ..Self::of(Vec::new(), None, vault, name) }
+    }
+
     fn of(sources: Vec<Source>, piped: Option<Piped>, vault: VaultName, name: Label) -> Self {
         Self {
             sources,
@@ -81,6 +90,7 @@ impl BackupRequest {
             bounds: Bounds::default(),
             piped,
             upload_bytes_per_second: None,
+            gathered: Gathered::Alone,
             progress: Progress::silent(),
         }
     }

@@ -34,7 +34,7 @@ const BUDGET_BYTES: u64 = 4 << 30;
 /// Sessions are used at least so often; they end after an hour without use.
 const KEEP_OPEN: Duration = Duration::from_secs(15 * 60);
 
-/// A snapshot that was committed.
+/// A snapshot that was committed, or a stream that is ready.
 pub(crate) struct Committed {
     pub envelope: Digest,
     pub counted: Counted,
@@ -156,7 +156,11 @@ impl<'a> Spread<'a> {
         }
         let sealed = self.seal_parts(&envelope, &records).await?;
         let committed = self.home.call(Body::CommitSnapshot { envelope: envelope_bytes, sealed }).await?;
-        let Done::Committed { envelope: digest, strength, .. } = committed else { return Err(unexpected(&committed)) };
+        let (digest, strength) = match committed {
+            Done::Committed { envelope, strength, .. } if !self.draft.is_stream() => (envelope, strength),
+            Done::Ready { envelope, strength } if self.draft.is_stream() => (envelope, strength),
+            other => return Err(unexpected(&other)),
+        };
         if digest != envelope.digest() {
             return Err(Error::provenance("the shard committed another envelope than was signed"));
         }

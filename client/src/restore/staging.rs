@@ -122,8 +122,7 @@ impl Staging {
         };
         let name = cstring(name.as_bytes()).map_err(|errno| Error::file("use", &shown, errno))?;
         std::fs::create_dir_all(parent).map_err(|cause| Error::file("make", parent, cause))?;
-        let outer = rustix::fs::open(parent, OPEN_DIRECTORY.difference(OFlags::NOFOLLOW), Mode::empty())
-            .map_err(|errno| Error::file("open", parent, errno))?;
+        let outer = open_parent(parent)?;
         let (how, outer, staging_name) = match rustix::fs::openat(&outer, &name, OPEN_DIRECTORY, Mode::empty()) {
             Err(Errno::NOENT) => {
                 let staging = [b".", name.to_bytes(), b".strongroom-", hex8(marker.snapshot).as_bytes()].concat();
@@ -391,15 +390,21 @@ fn own(root: OwnedFd) -> std::result::Result<OwnedFd, Errno> {
     }
 }
 
-fn hex8(snapshot: SnapshotId) -> String {
+/// The directory above a target; people may reach it by a symlink.
+pub(crate) fn open_parent(parent: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(parent, OPEN_DIRECTORY.difference(OFlags::NOFOLLOW), Mode::empty())
+        .map_err(|errno| Error::file("open", parent, errno))
+}
+
+pub(crate) fn hex8(snapshot: SnapshotId) -> String {
     hex::encode(&snapshot.as_bytes()[..8])
 }
 
-fn cstring(name: &[u8]) -> std::result::Result<CString, Errno> {
+pub(crate) fn cstring(name: &[u8]) -> std::result::Result<CString, Errno> {
     CString::new(name).map_err(|_| Errno::INVAL)
 }
 
-fn mismatch(shown: &Path, why: &str) -> Error {
+pub(crate) fn mismatch(shown: &Path, why: &str) -> Error {
     Error::refused(
         "FAILED_PRECONDITION",
         "TARGET_MISMATCH",
@@ -434,7 +439,7 @@ pub(crate) fn open_directory(at: &OwnedFd, name: &CString) -> std::result::Resul
 }
 
 /// The locked staging directory of an earlier attempt, if there is one.
-fn find_earlier(outer: &OwnedFd, name: &CString, shown: &Path) -> Result<Option<OwnedFd>> {
+pub(crate) fn find_earlier(outer: &OwnedFd, name: &CString, shown: &Path) -> Result<Option<OwnedFd>> {
     let fail = |errno| Error::file("look at staging for", shown, errno);
     let found = match open_directory(outer, name) {
         Ok(found) => found,
@@ -479,7 +484,7 @@ pub(crate) fn remove_tree(parent: &OwnedFd, name: &CString) -> std::result::Resu
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
-fn check_marker(directory: &OwnedFd, marker: &Marker, shown: &Path) -> Result<()> {
+pub(crate) fn check_marker(directory: &OwnedFd, marker: &Marker, shown: &Path) -> Result<()> {
     let mut text = vec![0; 256];
     let found = match rustix::fs::fgetxattr(directory, RESTORE_MARK, &mut text[..]) {
         Ok(length) => {
@@ -513,7 +518,7 @@ fn check_marker(directory: &OwnedFd, marker: &Marker, shown: &Path) -> Result<()
     }
 }
 
-fn set_marker(directory: &OwnedFd, marker: &Marker) -> std::result::Result<(), Errno> {
+pub(crate) fn set_marker(directory: &OwnedFd, marker: &Marker) -> std::result::Result<(), Errno> {
     match rustix::fs::fsetxattr(directory, RESTORE_MARK, marker.text().as_bytes(), XattrFlags::empty()) {
         Err(Errno::OPNOTSUPP) => {
             let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -524,7 +529,7 @@ fn set_marker(directory: &OwnedFd, marker: &Marker) -> std::result::Result<(), E
     }
 }
 
-fn rename_new(from: &OwnedFd, old: &CString, to: &OwnedFd, new: &CString) -> std::result::Result<(), Errno> {
+pub(crate) fn rename_new(from: &OwnedFd, old: &CString, to: &OwnedFd, new: &CString) -> std::result::Result<(), Errno> {
     match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
         // Not every file system knows the flag; an empty directory in between is replaced, nothing else can be.
         Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(from, old, to, new),

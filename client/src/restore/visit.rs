@@ -44,22 +44,8 @@ impl Visit {
         purpose: &str,
         bytes_per_second: Option<NonZeroU64>,
     ) -> Result<Self> {
-        client.refresh_topology().await?;
+        let mut gate = gate_of(client, snapshot).await?;
         let home = client.topology().home;
-        let request = pb::GetSnapshotRequest {
-            id: Bytes::copy_from_slice(snapshot.as_bytes()),
-            prefix: String::new(),
-            vault: Bytes::new(),
-        };
-        let reply = client
-            .read(home, |mut vaults| {
-                let request = request.clone();
-                async move { vaults.get_snapshot(request).await }
-            })
-            .await
-            .map_err(|error| audit::not_hidden(client, snapshot, error))?;
-        client.look_at_log().await?;
-        let mut gate = Gate::pass(client, snapshot, reply).await?;
         gate.throttle = Throttle::new(bytes_per_second);
         let session = Session::open(client, home, 0).await.map_err(nothing_changed)?;
         let lifetime_ms = u64::try_from(LIFETIME.as_millis()).expect("a day");
@@ -98,6 +84,25 @@ impl Visit {
             }
         }
     }
+}
+
+/// The gate of a snapshot, passed.
+pub(crate) async fn gate_of(client: &Client, snapshot: SnapshotId) -> Result<Gate> {
+    client.refresh_topology().await?;
+    let request = pb::GetSnapshotRequest {
+        id: Bytes::copy_from_slice(snapshot.as_bytes()),
+        prefix: String::new(),
+        vault: Bytes::new(),
+    };
+    let reply = client
+        .read(client.topology().home, |mut vaults| {
+            let request = request.clone();
+            async move { vaults.get_snapshot(request).await }
+        })
+        .await
+        .map_err(|error| audit::not_hidden(client, snapshot, error))?;
+    client.look_at_log().await?;
+    Gate::pass(client, snapshot, reply).await
 }
 
 /// A restore session that may or may not have been opened ends by itself and changed nothing of the caller's: try again.

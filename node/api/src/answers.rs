@@ -111,6 +111,11 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         }
         Refusal::TokenUsed => (Unauthenticated, "TOKEN_USED", "the token was redeemed before, by another key".into()),
         Refusal::Token => (Unauthenticated, "TOKEN", "there is no such token, or it has ended".into()),
+        Refusal::TicketEnded => (FailedPrecondition, "TICKET_ENDED", "the ticket is decided or out of time".into()),
+        Refusal::StreamTaken => (AlreadyExists, "STREAM_TAKEN", "the ticket has a stream of this name already".into()),
+        Refusal::StreamsDiffer { names } => {
+            (FailedPrecondition, "STREAMS_DIFFER", format!("{} streams are not as is said", names.len()))
+        }
     };
     Answer { code, reason, text }
 }

@@ -22,6 +22,7 @@ pub mod operators;
 pub mod ops;
 mod revocations;
 pub mod serve;
+mod ticket_wire;
 mod too_long;
 pub mod vaults;
 pub mod wire;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use strongroom_core::query::VaultRef;
-use strongroom_format::id::{ChunkId, DekId, DomainId, GroupId, SnapshotId, TreeId, VaultId, VaultName};
+use strongroom_format::id::{ChunkId, DekId, DomainId, GroupId, SnapshotId, TicketId, TreeId, VaultId, VaultName};
 use strongroom_proto::v1 as pb;
 use strongroom_proto::v1::upload_request::What;
 use strongroom_proto::v1::vaults_server::Vaults;
@@ -30,7 +30,7 @@ use crate::answers;
 use crate::callers::{Callers, Claim};
 use crate::driven::{Driven, Out};
 use crate::enrol::{self, EnrolmentDoor};
-use crate::{metrics, too_long, wire};
+use crate::{metrics, ticket_wire, too_long, wire};
 
 /// An entry may take so long, elections included; then its outcome is unknown. Clients wait a little longer.
 const SUBMIT_WITHIN: Duration = Duration::from_secs(12);
@@ -212,6 +212,13 @@ impl Vaults for VaultsPlane {
         let snapshot = wire::id("snapshot", &request.get_ref().snapshot, SnapshotId::from_slice)?;
         let receipt = self.receipts.receipt(&caller, snapshot, request.get_ref().old_size).await;
         Ok(Response::new(wire::receipt(&receipt.map_err(answers::status)?)))
+    }
+
+    async fn get_ticket(&self, request: Request<pb::GetTicketRequest>) -> Result<Response<pb::GetTicketReply>, Status> {
+        let caller = self.callers.identify(&request, "/strongroom.v1.Vaults/GetTicket").await?;
+        let ticket = wire::id("ticket", &request.get_ref().ticket, TicketId::from_slice)?;
+        let view = self.catalog.ticket(&caller, ticket).await.map_err(answers::status)?;
+        Ok(Response::new(ticket_wire::ticket(view)))
     }
 
     async fn get_checkpoint(

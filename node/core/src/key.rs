@@ -6,7 +6,7 @@
 
 use strongroom_format::id::{
     BlobId, ChunkId, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, LeaseId, NodeName, Nonce, ReplicaId,
-    SessionId, SnapshotId, TenantId, TenantName, TreeId, VaultId, VaultName,
+    SessionId, SnapshotId, StreamName, TenantId, TenantName, TicketId, TreeId, VaultId, VaultName,
 };
 use strongroom_format::label::Label;
 
@@ -59,7 +59,7 @@ macro_rules! id_parts {
     )+};
 }
 
-id_parts!(BlobId, ChunkId, DekId, Digest, DomainId, Nonce, SnapshotId, TenantId, TreeId, VaultId);
+id_parts!(BlobId, ChunkId, DekId, Digest, DomainId, Nonce, SnapshotId, TenantId, TicketId, TreeId, VaultId);
 
 macro_rules! number_parts {
     ($($number:ty),+) => {$(
@@ -118,7 +118,7 @@ macro_rules! text_parts {
     )+};
 }
 
-text_parts!(IdentityId, NodeName, TenantName, VaultName);
+text_parts!(IdentityId, NodeName, StreamName, TenantName, VaultName);
 
 impl KeyPart for Label {
     fn write(&self, key: &mut Vec<u8>) {

@@ -34,6 +34,7 @@ mod tokens_are_used_once;
 mod usage_adds_up;
 mod voters_are_remembered;
 mod votes_are_one_a_region_in_turn;
+mod wholes_are_all_or_nothing;
 
 use strongroom_format::id::GroupId;
 
@@ -83,6 +84,7 @@ const OF_SHARDS: &[(&str, Law)] = &[
     ("everything_open_has_an_end", everything_open_has_an_end::check),
     ("audit_head_is_the_tree", audit_head_is_the_tree::check),
     ("tokens_are_used_once", tokens_are_used_once::of_shards),
+    ("wholes_are_all_or_nothing", wholes_are_all_or_nothing::check),
 ];
 
 const STEPS_OF_EVERY_GROUP: &[(&str, StepLaw)] = &[

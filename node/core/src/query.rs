@@ -14,7 +14,8 @@ use strongroom_format::codec::Format;
 use strongroom_format::command::{BlobRef, LockTerms, Policy};
 use strongroom_format::id::{
     BlobId, ChunkId, ClusterEpoch, ClusterName, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, LeaseId,
-    RegionName, ReplicaId, RulesVersion, SessionId, SnapshotId, StatementVersion, TenantId, TreeId, VaultId, VaultName,
+    RegionName, ReplicaId, RulesVersion, SessionId, SnapshotId, StatementVersion, StreamName, TenantId, TicketId,
+    TreeId, VaultId, VaultName,
 };
 use strongroom_format::label::Label;
 use strongroom_format::merkle::{MerkleHash, Salt};
@@ -22,7 +23,9 @@ use strongroom_format::merkle::{MerkleHash, Salt};
 use crate::clock::ClockRow;
 use crate::cluster::rows::{Changing, IssuerRow, NodeRow, OperatorRow, ShardRow, TenantRow as ClusterTenantRow};
 use crate::entry::{ReportFacts, ShardFacts, TenantFacts};
-use crate::shard::rows::{ChunkRow, Committed, IdentityRow, LeaseRow, PartRow, RestoreRow, SessionRow, Usage};
+use crate::shard::rows::{
+    ChunkRow, Committed, IdentityRow, LeaseRow, PartRow, RestoreRow, SessionRow, TicketRow, Usage,
+};
 use crate::voters::VoterView;
 
 /// A question to a group.
@@ -243,6 +246,16 @@ pub enum Query {
         /// Whose.
         tenant: TenantId,
     },
+    /// A ticket with the streams that are under it: its opener sees all of them, anybody else its own. At home.
+    /// [`Answer::Ticket`].
+    Ticket {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        ticket: TicketId,
+        /// Who asks.
+        by: IdentityId,
+    },
 }
 
 impl Format for Query {
@@ -346,6 +359,8 @@ pub enum Answer {
     Token(TokenView),
     /// What a tenant has in this shard.
     Usage(Usage),
+    /// A ticket.
+    Ticket(TicketView),
 }
 
 impl Format for Answer {
@@ -490,6 +505,28 @@ pub struct TokenView {
     pub wall_end_unix_ms: u64,
     /// The digest of the redemption that used it; the same one again is answered as before.
     pub used: Option<Digest>,
+}
+
+/// A ticket and streams under it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TicketView {
+    /// Its row.
+    pub ticket: TicketRow,
+    /// By name.
+    pub streams: Vec<StreamView>,
+}
+
+/// A stream under a ticket.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct StreamView {
+    /// Its name.
+    pub name: StreamName,
+    /// Who writes it.
+    pub writer: IdentityId,
+    /// The snapshot that it is.
+    pub snapshot: SnapshotId,
+    /// The digest of its envelope, once it is ready.
+    pub ready: Option<Digest>,
 }
 
 /// What is known in a domain.

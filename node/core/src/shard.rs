@@ -3,7 +3,7 @@
 //!     FoundShard ──▶ AdmitTenant ──▶ clients' commands · ticks · words of other groups
 //!
 //! One concept a file: `admission` (who, and where a command goes), `sessions`, `identities`, `tokens`, `vaults`, `leases`,
-//! `chunks`, `nodes`, `parts`, `snapshots`, `restores`, `audit`, `time`; `questions` and `proofs` answer. Not here: who lives where
+//! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `restores`, `audit`, `time`; `questions` and `proofs` answer. Not here: who lives where
 //! (`cluster.rs`).
 
 mod admission;
@@ -11,6 +11,7 @@ mod at;
 mod audit;
 pub(crate) mod chunks;
 pub(crate) mod ends;
+mod gathering;
 mod identities;
 mod leases;
 mod locks;
@@ -24,8 +25,11 @@ mod restores;
 pub mod rows;
 pub(crate) mod scope;
 mod sessions;
+mod shown;
 mod snapshots;
 mod tenants;
+mod ticket_ends;
+mod tickets;
 mod time;
 mod tokens;
 mod usage;
@@ -58,6 +62,7 @@ pub use self::chunks::UNREPORTED_MAX;
 pub use self::locks::LOCK_MS_MAX;
 pub use self::sessions::{SESSIONS_MAX, WINDOW};
 pub use self::snapshots::UNDECIDED_MAX;
+pub use self::tickets::TICKETS_MAX;
 pub use self::time::ENDS_PER_TICK;
 
 /// The rules of one shard.

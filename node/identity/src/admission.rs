@@ -126,6 +126,7 @@ pub const TABLE: &[Row] = &[
     restores("/strongroom.v1.Vaults/GetNodes", WHO_READ_TREES),
     reads("/strongroom.v1.Vaults/GetReceipt", WHO_SEE_SNAPSHOTS),
     reads("/strongroom.v1.Vaults/GetSnapshot", WHO_SEE_SNAPSHOTS),
+    reads("/strongroom.v1.Vaults/GetTicket", WHO_BACK_UP),
     reads("/strongroom.v1.Vaults/GetVault", EVERYBODY),
     restores("/strongroom.v1.Vaults/GetWraps", WHO_READ_TREES),
     reads("/strongroom.v1.Vaults/ListAudit", WHO_AUDIT),

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_core::entry::TenantFacts;
-use strongroom_core::query::{Answer, Query, SnapshotRef, SnapshotView, SnapshotsPage, VaultRef, VaultView, Which};
-use strongroom_format::id::{ChunkId, DekId, DomainId, GroupId, SnapshotId, TreeId, VaultId, VaultName};
+use strongroom_core::query::{
+    Answer, Query, SnapshotRef, SnapshotView, SnapshotsPage, TicketView, VaultRef, VaultView, Which,
+};
+use strongroom_format::id::{ChunkId, DekId, DomainId, GroupId, SnapshotId, TicketId, TreeId, VaultId, VaultName};
 use strongroom_format::label::Label;
 use strongroom_format::role::Role;
 
@@ -83,6 +85,15 @@ impl Catalog {
         let query = Query::Vault { tenant: caller.tenant, vault, by: caller.sees_only() };
         match self.at_home(caller, &query).await? {
             Answer::Vault { vault, cards } => Ok((vault, cards)),
+            other => Err(fault(other)),
+        }
+    }
+
+    /// A ticket with its streams, as far as the caller may see them.
+    pub async fn ticket(&self, caller: &Caller, ticket: TicketId) -> Result<TicketView, CatalogFault> {
+        let query = Query::Ticket { tenant: caller.tenant, ticket, by: caller.identity.clone() };
+        match self.at_home(caller, &query).await? {
+            Answer::Ticket(view) => Ok(view),
             other => Err(fault(other)),
         }
     }
@@ -216,6 +227,7 @@ fn fault(answer: Answer) -> CatalogFault {
         | Answer::Leaves(_)
         | Answer::Identities(_)
         | Answer::Token(_)
-        | Answer::Usage(_) => CatalogFault::NotFound,
+        | Answer::Usage(_)
+        | Answer::Ticket(_) => CatalogFault::NotFound,
     }
 }

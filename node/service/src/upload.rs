@@ -186,6 +186,7 @@ impl Uploads {
         let fits = match &view.lease.purpose {
             LeasePurpose::Session(session) => *session == open.session,
             LeasePurpose::Part { vault, domain, .. } => *vault == open.vault && *domain == open.domain,
+            LeasePurpose::Ticket(_) => false,
         };
         if view.lease.identity != caller.identity || !fits {
             return Err(UploadFault::NotFound);

@@ -19,6 +19,7 @@ use strongroom_format::code::Strength;
 use strongroom_format::codec;
 use strongroom_format::command::{Attested, Body, OpenSnapshot, Opened, Policy, Sealed};
 use strongroom_format::envelope::{Envelope, Mac, ManifestRoot, PartRoot};
+use strongroom_format::gathered::Gathered;
 use strongroom_format::id::{BlobId, ChunkId, DekId, Digest, GroupId, SetVersion, SnapshotId};
 use strongroom_format::keys::{DomainKeys, WriterKey};
 use strongroom_format::label::Label;
@@ -155,6 +156,7 @@ impl Forge {
             groups,
             budget_bytes: 256 << 20,
             wraps: vec![codec::encode(&self.wrap)],
+            stream: None,
         }
     }
 
@@ -345,6 +347,7 @@ impl Forge {
             },
             parts: opening.groups.iter().map(part).collect(),
             parent: None,
+            gathered: Gathered::Alone,
             summary: seal_summary(&self.keys.length_key, &self.snapshot, &Summary::default()),
             client_time_unix_ms: 0,
             mac: Mac::ZERO,

@@ -21,6 +21,7 @@ mod protocol;
 mod raw;
 mod receipts;
 mod secrets;
+mod several_writers;
 mod shared;
 mod single;
 mod speaker;

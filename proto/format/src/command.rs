@@ -10,10 +10,11 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::code::Strength;
 use crate::codec::Format;
+use crate::gathered::{OpenTicket, StreamOf};
 use crate::id::{
     BlobId, ChunkId, ClusterEpoch, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, LeaseId, NodeName, Nonce,
     PolicyVersion, PublicKey, RegionName, ReplicaId, SessionId, SetVersion, Signature, Slot, SnapshotId, TenantId,
-    TenantName, TreeId, VaultId,
+    TenantName, TicketId, TreeId, VaultId,
 };
 use crate::label::Label;
 use crate::role::{Plane, Role};
@@ -159,14 +160,15 @@ pub enum Body {
         /// Its record blobs, registered before, in order.
         records: Vec<BlobRef>,
     },
-    /// Makes a snapshot. Signed. Decided once, by the home shard.
+    /// Makes a snapshot, or where its envelope says that it is a stream: makes it ready for its whole. Signed. Decided once,
+    /// by the home shard.
     CommitSnapshot {
         /// Canonical bytes of a signed envelope (`envelope.rs`).
         envelope: Vec<u8>,
         /// What the other shards sealed, ordered by group.
         sealed: Vec<Attested<Sealed>>,
     },
-    /// Gives an opened snapshot up. Signed.
+    /// Gives an opened snapshot up. Signed. A stream may be given up by its ticket's opener too.
     AbortSnapshot {
         /// Which.
         snapshot: SnapshotId,
@@ -215,6 +217,13 @@ pub enum Body {
         /// Signatures of approvers over this request; empty where the giver alone may.
         approvals: Vec<Approval>,
     },
+    /// Opens a ticket, under which several writers make one snapshot. Signed.
+    OpenTicket(OpenTicket),
+    /// Gives a ticket up with all its streams; again until none is left. Signed by its opener.
+    AbortTicket {
+        /// Which.
+        ticket: TicketId,
+    },
 }
 
 impl Body {
@@ -255,6 +264,8 @@ impl Body {
             Body::EndRestore { .. } => 17,
             Body::ReportBlob { .. } => 18,
             Body::IssueToken { .. } => 19,
+            Body::OpenTicket(_) => 20,
+            Body::AbortTicket { .. } => 21,
         }
     }
 
@@ -273,7 +284,9 @@ impl Body {
             | Body::AbortSnapshot { .. }
             | Body::OpenRestore { .. }
             | Body::ReportBlob { .. }
-            | Body::IssueToken { .. } => true,
+            | Body::IssueToken { .. }
+            | Body::OpenTicket(_)
+            | Body::AbortTicket { .. } => true,
             Body::EndSession
             | Body::Ask { .. }
             | Body::TopUp { .. }
@@ -308,6 +321,8 @@ pub struct OpenSnapshot {
     /// [`OpenSnapshot::WRAPS_MAX`]. They are stored at once: a chunk is registered only under a key whose wrap is here,
     /// so what an upload leaves behind can always be opened, and a resumed one may refer to it.
     pub wraps: Vec<Vec<u8>>,
+    /// Under which ticket, if it is one writer's stream of a whole.
+    pub stream: Option<StreamOf>,
 }
 
 impl OpenSnapshot {

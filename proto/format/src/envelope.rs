@@ -17,6 +17,7 @@ use zeroize::Zeroize;
 
 use crate::codec::{self, Format};
 use crate::command::LockTerms;
+use crate::gathered::Gathered;
 use crate::id::{
     ClusterEpoch, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, PolicyVersion, SetVersion, SnapshotId,
     StatementVersion, TenantId, TreeId, VaultId,
@@ -68,6 +69,8 @@ pub struct Envelope {
     pub parts: Vec<PartRoot>,
     /// The snapshot that this one follows.
     pub parent: Option<SnapshotId>,
+    /// Whether it stands alone, is one writer's stream of a whole, or a whole.
+    pub gathered: Gathered,
     /// A summary of the manifest, sealed by the client; at most [`Envelope::SUMMARY_BYTES_MAX`] bytes.
     pub summary: Vec<u8>,
     /// The client's wall clock in milliseconds since 1970: a label, never a rule.
@@ -215,6 +218,6 @@ impl Format for Envelope {
         if self.summary.len() > Self::SUMMARY_BYTES_MAX {
             return Err("the summary is too long");
         }
-        Ok(())
+        self.gathered.check()
     }
 }

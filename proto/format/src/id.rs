@@ -121,6 +121,8 @@ bytes_id!(/// One writer, key epoch and vault: what deduplicates with what.
     DomainId, 16);
 bytes_id!(/// A snapshot: random, chosen by the client, refused if taken.
     SnapshotId, 16);
+bytes_id!(/// A ticket, under which several writers make one snapshot: random, chosen by the client, refused if taken.
+    TicketId, 16);
 bytes_id!(/// A session's data encryption key.
     DekId, 16);
 bytes_id!(/// A random value that makes a command unlike any other.
@@ -178,6 +180,8 @@ name_id!(/// The name of a tenant, never given again.
     TenantName);
 name_id!(/// The name of a vault, unique in its tenant.
     VaultName);
+name_id!(/// The name of a stream, unique in its whole.
+    StreamName);
 name_id!(/// A person or machine of one tenant (or an operator), over all its roles; never given again.
     IdentityId);
 

@@ -15,6 +15,7 @@ pub mod command;
 pub mod enrolment;
 pub mod envelope;
 pub mod fragment;
+pub mod gathered;
 pub mod id;
 pub mod keys;
 pub mod label;

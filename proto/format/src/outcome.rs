@@ -9,7 +9,7 @@ use crate::codec::Format;
 use crate::command::{BlobRef, Opened, Sealed};
 use crate::id::{
     ChunkId, Digest, GroupId, IdentityId, LeaseId, NodeName, RegionName, ReplicaId, SessionId, SetVersion, SnapshotId,
-    StatementVersion, TenantId, TreeId, VaultId,
+    StatementVersion, StreamName, TenantId, TreeId, VaultId,
 };
 use crate::role::Role;
 
@@ -127,6 +127,25 @@ pub enum Done {
     ReplicaAllotted {
         /// The identity of the new member in its group; never given before, never again.
         replica: ReplicaId,
+    },
+    /// A ticket is open.
+    TicketOpened {
+        /// Its lease: giving it more budget of 0 bytes keeps the ticket open.
+        lease: LeaseId,
+        /// When it ends on the group's elapsed clock unless it is used, in milliseconds.
+        ends_ms: u64,
+    },
+    /// A stream waits for the commit of its whole.
+    Ready {
+        /// The envelope's digest.
+        envelope: Digest,
+        /// What it survives: the least strength among its parts.
+        strength: Strength,
+    },
+    /// A ticket is given up, and nothing of it will ever be shown.
+    TicketAborted {
+        /// So many streams are not tidied up yet: ask again, or leave it to time.
+        left: u32,
     },
 }
 
@@ -263,4 +282,13 @@ pub enum Refusal {
     TokenUsed,
     /// There is no such token, or it has ended. Ask for another.
     Token,
+    /// The ticket is decided, given up, or out of time. Open another.
+    TicketEnded,
+    /// A stream of this name is under the ticket already. Take another name, or give that one up.
+    StreamTaken,
+    /// These streams are not ready, not expected, not named, or not what is said of them.
+    StreamsDiffer {
+        /// Sorted, at most [`crate::gathered::Whole::STREAMS_MAX`].
+        names: Vec<StreamName>,
+    },
 }

@@ -8,20 +8,29 @@ use strongroom_format::id::TenantId;
 use crate::laws::state::{State, holds};
 use crate::shard::rows::{
     Committed, EnvelopeRow, NonceRow, OutcomeRow, PartRow, PartState, SessionRow, SnapshotRow, SnapshotState,
-    TenantsRow, VaultRow,
+    TenantsRow, TicketRow, TicketState, VaultRow,
 };
 
 pub(crate) fn check(before: &State, after: &State) -> Result<(), String> {
     kept(before, after, |was: &SnapshotRow, is: &SnapshotRow| {
         was.opened == is.opened
+            && was.stream == is.stream
             && match (&was.state, &is.state) {
                 (SnapshotState::Open, _) => true,
+                (SnapshotState::Ready(was), SnapshotState::Ready(is)) => was == is,
+                (SnapshotState::Ready(was), SnapshotState::Committed(is)) => {
+                    (was.digest, was.order, &was.parts, was.lying) == (is.envelope, is.order, &is.parts, is.lying)
+                }
+                (SnapshotState::Ready(_), is) => *is == SnapshotState::Aborted,
                 (SnapshotState::Aborted, is) => *is == SnapshotState::Aborted,
                 (SnapshotState::Committed(was), SnapshotState::Committed(is)) => {
                     // A mark of damage is all that comes later.
                     was.damaged <= is.damaged && *was == (Committed { damaged: was.damaged, ..is.clone() })
                 }
-                (SnapshotState::Committed(_), SnapshotState::Open | SnapshotState::Aborted) => false,
+                (
+                    SnapshotState::Committed(_),
+                    SnapshotState::Open | SnapshotState::Ready(_) | SnapshotState::Aborted,
+                ) => false,
             }
     })?;
     kept(before, after, |was: &PartRow, is: &PartRow| {
@@ -32,6 +41,12 @@ pub(crate) fn check(before: &State, after: &State) -> Result<(), String> {
                 (PartState::Sealed(_), is) => *is == PartState::Dropped,
                 (was @ (PartState::Committed { .. } | PartState::Dropped), is) => was == is,
             }
+    })?;
+    kept(before, after, |was: &TicketRow, is: &TicketRow| {
+        let same = |ticket: &TicketRow| (ticket.vault, ticket.label.clone(), ticket.opener.clone(), ticket.lease);
+        same(was) == same(is)
+            && was.expected == is.expected
+            && (was.state == TicketState::Open || was.state == is.state)
     })?;
     kept(before, after, |was: &EnvelopeRow, is: &EnvelopeRow| was == is)?;
     kept(before, after, |was: &NonceRow, is: &NonceRow| was == is)?;

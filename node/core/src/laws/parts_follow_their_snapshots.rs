@@ -1,5 +1,6 @@
 //! At home a snapshot and its part stand alike: open with open or sealed, committed with committed, aborted with dropped;
-//! a committed one has its envelope and a leaf, and an undecided one its lease. Elsewhere a sealed part waits.
+//! a committed one has its envelope and a leaf, and an undecided one its lease; a stream that is ready has sealed and has
+//! none. Elsewhere a sealed part waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +41,10 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
                     && home.is_some_and(|part| part.roots == sealed.roots)
             }
             (SnapshotState::Aborted, PartState::Dropped) => lease.is_none(),
+            (SnapshotState::Ready(ready), PartState::Sealed(sealed)) => {
+                let home = ready.parts.iter().find(|part| part.group == state.group());
+                lease.is_none() && row.stream.is_some() && home.is_some_and(|part| part.roots == sealed.roots)
+            }
             _ => false,
         };
         holds(alike, || format!("{snapshot} and its part do not stand alike: {:?}, {:?}", row.state, part.state))?;

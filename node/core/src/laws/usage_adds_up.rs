@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::laws::state::{State, holds};
 use crate::shard::rows::{
     ChunkRow, IssuedRow, NodeBytesRow, OpenRow, RestoreRow, SessionRow, ShardUsageRow, SnapshotRow, SnapshotState,
-    TenantUsageRow, TokenRow, Usage, VaultUsageRow,
+    TenantUsageRow, TicketRow, TicketState, TokenRow, Usage, VaultUsageRow,
 };
 
 pub(crate) fn check(state: &State) -> Result<(), String> {
@@ -25,7 +25,9 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
     let mut open: BTreeMap<_, OpenRow> = BTreeMap::new();
     for (tenant, _, row) in state.each::<SnapshotRow>()? {
         match row.state {
-            SnapshotState::Open => open.entry((tenant, row.opened.writer)).or_default().undecided += 1,
+            SnapshotState::Open | SnapshotState::Ready(_) => {
+                open.entry((tenant, row.opened.writer)).or_default().undecided += 1
+            }
             SnapshotState::Committed(_) => add((tenant, row.opened.vault), Usage::of_snapshot())?,
             SnapshotState::Aborted => {}
         }
@@ -35,6 +37,9 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
     }
     for (tenant, _, row) in state.each::<RestoreRow>()? {
         open.entry((tenant, row.identity)).or_default().restores += 1;
+    }
+    for (tenant, _, row) in state.each::<TicketRow>()?.into_iter().filter(|(.., row)| row.state == TicketState::Open) {
+        open.entry((tenant, row.opener)).or_default().tickets += 1;
     }
     let tokens: BTreeMap<_, TokenRow> =
         state.each::<TokenRow>()?.into_iter().map(|(tenant, (token,), row)| ((tenant, token), row)).collect();

@@ -27,6 +27,8 @@ use crate::shard::rows::{IdentityRow, SessionRow, TenantRow};
 use crate::shard::scope::TenantScope;
 use crate::shard::sessions::{self, Number};
 use crate::shard::snapshots;
+use crate::shard::ticket_ends;
+use crate::shard::tickets;
 use crate::shard::tokens;
 use crate::shard::vaults;
 use crate::stop::{Ruled, Stop, format_refusal, invalid};
@@ -316,6 +318,8 @@ fn execute(at: &At<'_>, tables: &mut dyn Tables, caller: &Caller, command: &Comm
             };
             tokens::issue(at, caller, tables, &wish)
         }
+        Body::OpenTicket(open) => tickets::open(at, caller, tables, open),
+        Body::AbortTicket { ticket } => ticket_ends::abort_own(at, caller, tables, *ticket),
         Body::ReportBlob { vault, domain, chunk, blob, snapshot } => {
             let place = In { vault: *vault, domain: *domain };
             chunks::report(caller, tables, place, &BlobRef { chunk: *chunk, blob: *blob }, *snapshot)

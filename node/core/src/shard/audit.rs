@@ -61,7 +61,9 @@ pub(crate) fn weight(body: &Body) -> Weight {
         | Body::OpenRestore { .. }
         | Body::EndRestore { .. }
         | Body::ReportBlob { .. }
-        | Body::IssueToken { .. } => Weight::Decision,
+        | Body::IssueToken { .. }
+        | Body::OpenTicket(_)
+        | Body::AbortTicket { .. } => Weight::Decision,
         Body::TopUp { .. } | Body::RegisterChunks { .. } | Body::PutNodes { .. } => Weight::Batch,
         Body::Ask { .. } => Weight::Nothing,
     }
@@ -89,7 +91,7 @@ pub(crate) fn allowed(
 ) -> Result<(), Halt> {
     let event = decision(command, true, reason_given(&command.body));
     match weight(&command.body) {
-        // A commit has entered the log itself: its answer names the leaf.
+        // A commit has entered the log itself: its answer names the leaf. So has a stream that is ready.
         Weight::Decision if matches!(command.body, Body::CommitSnapshot { .. }) => Ok(()),
         Weight::Decision => append(at, scope, tables, event).map(|_| ()),
         Weight::Batch => {
@@ -211,13 +213,24 @@ pub(crate) fn aborted(
     principal: IdentityId,
     snapshot: strongroom_format::id::SnapshotId,
 ) -> Result<(), Halt> {
-    let body = Body::AbortSnapshot { snapshot };
+    entered(at, scope, tables, &Body::AbortSnapshot { snapshot }, principal, "the lease ended")
+}
+
+/// Enters what was done as if it had been asked for.
+pub(crate) fn entered(
+    at: &At<'_>,
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    body: &Body,
+    principal: IdentityId,
+    reason: &str,
+) -> Result<(), Halt> {
     let event = AuditEvent::Decision {
         kind: body.kind(),
         principal,
-        subject: subject(&body),
+        subject: subject(body),
         allowed: true,
-        reason: "the lease ended".into(),
+        reason: reason.into(),
     };
     append(at, scope, tables, event).map(|_| ())
 }
@@ -325,7 +338,12 @@ fn subject(body: &Body) -> Vec<u8> {
         Body::EnrolIdentity { identity, .. } | Body::CloseIdentity { identity, .. } => name(identity),
         Body::CreateVault { statement, .. } | Body::UpdateStatement { statement } => hash(statement),
         Body::PutCard { card } => hash(card),
-        Body::OpenSnapshot(open) => [open.snapshot.as_bytes().as_slice(), open.vault.as_bytes()].concat(),
+        Body::OpenSnapshot(open) => {
+            let stream = open.stream.as_ref();
+            let ticket = stream.map_or(&[][..], |of| of.ticket.as_bytes());
+            let name = stream.map_or("", |of| of.name.0.as_str());
+            [open.snapshot.as_bytes().as_slice(), open.vault.as_bytes(), ticket, name.as_bytes()].concat()
+        }
         Body::JoinSnapshot { opened } => opened.value.snapshot.as_bytes().to_vec(),
         Body::TopUp { lease, .. } | Body::RegisterChunks { lease, .. } | Body::PutNodes { lease, .. } => {
             lease.0.to_le_bytes().to_vec()
@@ -337,6 +355,8 @@ fn subject(body: &Body) -> Vec<u8> {
             ids.flat_map(|snapshot| *snapshot.as_bytes()).collect()
         }
         Body::EndRestore { restore } => restore.0.to_le_bytes().to_vec(),
+        Body::OpenTicket(open) => [open.ticket.as_bytes().as_slice(), open.vault.as_bytes()].concat(),
+        Body::AbortTicket { ticket } => ticket.as_bytes().to_vec(),
         Body::IssueToken { token, identity, .. } => [token.as_bytes().to_vec(), name(identity)].concat(),
         Body::ReportBlob { vault, domain, chunk, blob, snapshot } => {
             [vault.as_bytes().as_slice(), domain.as_bytes(), chunk.as_bytes(), blob.as_bytes(), snapshot.as_bytes()]
@@ -383,6 +403,9 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::DigestsDisagree => "DIGESTS_DISAGREE",
         Refusal::TokenUsed => "TOKEN_USED",
         Refusal::Token => "TOKEN",
+        Refusal::TicketEnded => "TICKET_ENDED",
+        Refusal::StreamTaken => "STREAM_TAKEN",
+        Refusal::StreamsDiffer { .. } => "STREAMS_DIFFER",
     }
 }
 

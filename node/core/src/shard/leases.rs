@@ -64,6 +64,7 @@ pub(crate) fn writable_in(
     let own = match &row.purpose {
         LeasePurpose::Part { vault: of, domain: its, .. } => (*of, *its) == (vault, domain),
         LeasePurpose::Session(_) => caller.scope.has::<DomainRow>(reads, &(vault, domain, caller.principal.clone()))?,
+        LeasePurpose::Ticket(_) => false,
     };
     if own { Ok(row) } else { Err(Refusal::NotFound.into()) }
 }
@@ -99,6 +100,7 @@ pub(crate) fn top_up(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, leas
     let most = match row.purpose {
         LeasePurpose::Session(_) => SESSION_BUDGET_BYTES_MAX.saturating_add(row.used_bytes),
         LeasePurpose::Part { .. } => BUDGET_BYTES_MAX,
+        LeasePurpose::Ticket(_) => 0,
     };
     let budget_bytes = row.budget_bytes.checked_add(bytes).filter(|budget| *budget <= most);
     row.budget_bytes = budget_bytes.ok_or_else(|| invalid("a budget beyond what a lease may have"))?;
@@ -124,7 +126,8 @@ pub(crate) fn end(scope: &TenantScope, tables: &mut dyn Tables, lease: LeaseId) 
     scope.delete::<LeaseRow>(tables, &(lease,))
 }
 
-fn keep_open(
+/// Moves a lease's end on.
+pub(crate) fn keep_open(
     at: &At<'_>,
     scope: &TenantScope,
     tables: &mut dyn Tables,

@@ -24,6 +24,7 @@ use crate::shard::rows::{
     TenantRow, TenantUsageRow, VaultNameRow, VaultRow, VaultUsageRow, WaitingRow, WrapRow,
 };
 use crate::shard::scope::TenantScope;
+use crate::shard::tickets;
 use crate::shard::tokens;
 use crate::shard::vaults::{CARDS_MAX, VAULTS_MAX};
 use crate::stop::impossible;
@@ -163,6 +164,7 @@ pub(crate) fn answer(group: GroupId, reads: &dyn Reads, query: Query) -> Result<
             Some(tenant) => scoped(reads, tenant, |scope| tokens::view(scope, reads, token)),
             None => Ok(Answer::NotFound),
         },
+        Query::Ticket { tenant, ticket, by } => scoped(reads, tenant, |scope| tickets::view(scope, reads, ticket, &by)),
         Query::Usage { tenant } => scoped(reads, tenant, |scope| {
             Ok(Some(Answer::Usage(scope.get::<TenantUsageRow>(reads, &())?.unwrap_or_default().usage)))
         }),
@@ -216,7 +218,7 @@ fn waiting(reads: &dyn Reads, after: Option<(TenantId, SnapshotId)>, limit: u32)
 
 fn decision(state: &SnapshotState) -> Decision {
     match state {
-        SnapshotState::Open => Decision::Open,
+        SnapshotState::Open | SnapshotState::Ready(_) => Decision::Open,
         SnapshotState::Committed(committed) => Decision::Committed { lock: committed.lock.map(|lock| lock.terms) },
         SnapshotState::Aborted => Decision::Aborted,
     }
@@ -399,10 +401,10 @@ fn snapshot_view(
     snapshot: SnapshotId,
     row: SnapshotRow,
 ) -> Result<Option<SnapshotView>, Halt> {
-    let SnapshotRow { opened, label, key_epoch, state } = row;
+    let SnapshotRow { opened, label, key_epoch, stream: _, state } = row;
     let committed: Committed = match state {
         SnapshotState::Committed(committed) => committed,
-        SnapshotState::Open | SnapshotState::Aborted => return Ok(None),
+        SnapshotState::Open | SnapshotState::Ready(_) | SnapshotState::Aborted => return Ok(None),
     };
     let envelope = scope.get::<EnvelopeRow>(reads, &(snapshot,))?;
     let envelope = envelope.ok_or_else(|| impossible("a committed snapshot has no envelope"))?.envelope;

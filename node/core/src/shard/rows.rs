@@ -6,9 +6,10 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use strongroom_format::code::Strength;
 use strongroom_format::command::{HandedOver, LockRange, LockTerms, Opened, Policy, Sealed};
+use strongroom_format::gathered::{ExpectedStream, StreamOf};
 use strongroom_format::id::{
     BlobId, ChunkId, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, LeaseId, Nonce, PublicKey, SessionId,
-    SnapshotId, StatementVersion, TenantId, TreeId, VaultId, VaultName,
+    SnapshotId, StatementVersion, StreamName, TenantId, TicketId, TreeId, VaultId, VaultName,
 };
 use strongroom_format::label::Label;
 use strongroom_format::merkle::{Frontier, MerkleHash, Salt};
@@ -190,6 +191,8 @@ pub enum LeasePurpose {
         /// Its writer's domain.
         domain: DomainId,
     },
+    /// A ticket: nothing is written under it, it is only open.
+    Ticket(TicketId),
 }
 
 /// A vault.
@@ -304,6 +307,8 @@ pub struct SnapshotRow {
     pub label: Label,
     /// The writer's key epoch.
     pub key_epoch: KeyEpoch,
+    /// Under which ticket it is made, if it is a stream of a whole.
+    pub stream: Option<StreamOf>,
     /// What became of it.
     pub state: SnapshotState,
 }
@@ -317,6 +322,63 @@ pub enum SnapshotState {
     Committed(Committed),
     /// Decided: it never was.
     Aborted,
+    /// A stream that waits for its whole: not decided, and not shown.
+    Ready(Ready),
+}
+
+/// A stream that waits for its whole: what will be shown of it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Ready {
+    /// Canonical bytes of the signed envelope.
+    pub envelope: Vec<u8>,
+    /// The envelope's digest.
+    pub digest: Digest,
+    /// The place of its own commit ([`strongroom_format::id::Place::number`]): its order, once it is shown.
+    pub order: u64,
+    /// What each shard holds, sorted by group.
+    pub parts: Vec<PartRoots>,
+    /// How its blobs lie.
+    pub lying: Lying,
+}
+
+/// A ticket, under which several writers make one snapshot. The row stays: its id is never given again.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TicketRow {
+    /// The vault of the whole and of its streams.
+    pub vault: VaultId,
+    /// What the whole will be called within its opener.
+    pub label: Label,
+    /// Who opened it and alone may commit.
+    pub opener: IdentityId,
+    /// Its lease, which ends with it.
+    pub lease: LeaseId,
+    /// Which streams must be there, sorted by name; empty: any.
+    pub expected: Vec<ExpectedStream>,
+    /// How many streams are under it.
+    pub streams: u32,
+    /// What became of it.
+    pub state: TicketState,
+}
+
+/// What became of a ticket.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum TicketState {
+    /// Not decided.
+    Open,
+    /// Decided: its streams are there.
+    Committed {
+        /// The whole that names them.
+        whole: SnapshotId,
+    },
+    /// Decided: they never were.
+    Aborted,
+}
+
+/// A stream under a ticket, by name.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct StreamRow {
+    /// The snapshot that it is.
+    pub snapshot: SnapshotId,
 }
 
 /// A committed snapshot.
@@ -506,6 +568,8 @@ pub struct OpenRow {
     pub restores: u64,
     /// The open tokens that it issued, counted at home.
     pub tokens: u64,
+    /// The tickets that it opened and that are not decided, counted at home.
+    pub tickets: u64,
 }
 
 /// What a vault has here.
@@ -568,4 +632,6 @@ tenants_rows! {
     TenantUsageRow: "tenant usage row", 256, 63, ();
     VaultUsageRow: "vault usage row", 256, 64, (VaultId,);
     OpenRow: "open row", 64, 65, (IdentityId,);
+    TicketRow: "ticket row", 64 << 10, 70, (TicketId,);
+    StreamRow: "stream row", 32, 71, (TicketId, StreamName);
 }

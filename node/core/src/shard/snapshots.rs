@@ -3,6 +3,7 @@
 //!     OpenSnapshot ──▶ Open ──CommitSnapshot──▶ Committed
 //!                       └──AbortSnapshot, its lease ends──▶ Aborted, final
 //!
+//! A stream of a whole is held when it commits, and shown with all others (`shard/gathering.rs`).
 //! A commit shows all parts or none. Its signature covers the envelope, the envelope names every root, and every root
 //! names all that is below it; so one signature vouches for the whole. A snapshot's id is never given again, its
 //! decision never flips, its envelope never changes (N34 to N37, N44 to N48, N110, N116).
@@ -12,25 +13,24 @@
 use strongroom_format::codec;
 use strongroom_format::command::{Attested, OpenSnapshot, Opened, Sealed};
 use strongroom_format::envelope::{Envelope, PartRoot};
-use strongroom_format::id::{DekId, GroupId, IdentityId, SnapshotId};
+use strongroom_format::gathered::Gathered;
+use strongroom_format::id::{DekId, GroupId, SnapshotId};
 use strongroom_format::outcome::{Done, Refusal};
-use strongroom_format::receipt::{self, AuditEvent};
 use strongroom_format::role::Role;
 use strongroom_format::sign::{Signed, SignedError};
 use strongroom_format::wrap::DekWrap;
 
 use crate::shard::at::{At, Caller};
-use crate::shard::audit;
 use crate::shard::chunks::{In, NO_DEK};
+use crate::shard::gathering;
 use crate::shard::leases;
 use crate::shard::locks;
 use crate::shard::nodes;
 use crate::shard::parts;
-use crate::shard::rows::{
-    Committed, EnvelopeRow, LabelRow, LeaseRow, ListedRow, Lying, PartRoots, PartState, SnapshotRow, SnapshotState,
-    Usage, VaultRow, WrapRow,
-};
+use crate::shard::rows::{LeaseRow, Lying, PartRoots, PartState, Ready, SnapshotRow, SnapshotState, VaultRow, WrapRow};
 use crate::shard::scope::TenantScope;
+use crate::shard::shown::{self, Shown};
+use crate::shard::tickets;
 use crate::shard::usage;
 use crate::shard::vaults;
 use crate::stop::{Ruled, Stop, format_refusal, impossible, invalid, limit};
@@ -54,6 +54,9 @@ pub(crate) fn open(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, open: 
     if UNDECIDED_MAX <= usage::open_of(scope, &*tables, &caller.principal)?.undecided {
         return Err(limit("undecided snapshots of the writer"));
     }
+    if let Some(of) = &open.stream {
+        tickets::join(at, caller, tables, open, of)?;
+    }
     let deks = store_wraps(caller, tables, open)?;
     let opened = Opened {
         home: at.group(),
@@ -74,6 +77,7 @@ pub(crate) fn open(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, open: 
         opened: opened.clone(),
         label: open.label.clone(),
         key_epoch: open.key_epoch,
+        stream: open.stream.clone(),
         state: SnapshotState::Open,
     };
     scope.put(tables, &(open.snapshot,), &row)?;
@@ -95,7 +99,7 @@ pub(crate) fn commit(
     caller.require(&[Role::Writer, Role::Gateway])?;
     let scope = &caller.scope;
     let envelope = open_envelope(at, caller, envelope_bytes)?;
-    let mut row = undecided(at, caller, &*tables, envelope.snapshot)?;
+    let row = undecided(at, caller, &*tables, envelope.snapshot)?;
     check_against_opened(&envelope, &row)?;
     let vault: VaultRow = scope.get(&*tables, &(envelope.vault,))?.ok_or(Refusal::NotFound)?;
     check_against_vault(caller, &*tables, &envelope, &vault)?;
@@ -115,48 +119,40 @@ pub(crate) fn commit(
     }
 
     let digest = envelope.digest();
-    let Lying { strength, handed_over, missing } = lying;
-    let event = AuditEvent::Committed(receipt::Committed {
-        snapshot: envelope.snapshot,
-        envelope: digest,
-        strength,
-        handed_over,
-        missing,
-    });
-    let leaf_index = audit::append(at, scope, tables, event)?;
     let order = at.place.number();
     let part_roots = |sealed: &Sealed| PartRoots { group: sealed.group, roots: sealed.roots.clone() };
-    let mut part_list: Vec<PartRoots> = others.iter().map(|sealed| part_roots(sealed)).collect();
-    part_list.push(part_roots(&home_sealed));
-    part_list.sort_by_key(|part| part.group);
-    row.state = SnapshotState::Committed(Committed {
-        envelope: digest,
-        leaf_index,
-        order,
-        committed_ms: at.now_ms,
-        committed_unix_ms: at.wall_unix_ms,
-        lock,
-        parts: part_list,
-        lying,
-        damaged: false,
-    });
-    leases::end(scope, tables, home_part.lease)?;
-    parts::commit(scope, tables, envelope.snapshot, home_part, home_sealed, lock)?;
-    scope.put(tables, &(envelope.snapshot,), &row)?;
-    scope.put(tables, &(envelope.snapshot,), &EnvelopeRow { envelope: envelope_bytes.to_vec() })?;
-    scope.put(tables, &(envelope.vault, order), &ListedRow { snapshot: envelope.snapshot })?;
-    let name = (envelope.vault, envelope.writer.clone(), envelope.label.clone(), order);
-    scope.put(tables, &name, &LabelRow { snapshot: envelope.snapshot })?;
-    usage::count(scope, tables, envelope.vault, &Usage::of_snapshot(), &Usage::default())?;
-    no_longer_undecided(scope, tables, &envelope.writer)?;
+    let mut parts: Vec<PartRoots> = others.iter().map(|sealed| part_roots(sealed)).collect();
+    parts.push(part_roots(&home_sealed));
+    parts.sort_by_key(|part| part.group);
+    match &envelope.gathered {
+        Gathered::Alone => {}
+        Gathered::Stream(of) => {
+            let ready = Ready { envelope: envelope_bytes.to_vec(), digest, order, parts, lying };
+            gathering::hold(at, caller, tables, row, &home_part, of, ready)?;
+            return Ok(Done::Ready { envelope: digest, strength: lying.strength });
+        }
+        Gathered::Whole(whole) => gathering::gather(at, caller, tables, &envelope, whole, &vault, lock)?,
+    }
+    let shown =
+        Shown { snapshot: envelope.snapshot, envelope: envelope_bytes.to_vec(), digest, order, parts, lying, lock };
+    let leaf_index = shown::show(at, scope, tables, row, shown)?;
     Ok(Done::Committed { envelope: digest, leaf_index, strength: lying.strength })
 }
 
-/// Gives the caller's own opened snapshot up.
+/// Gives up the caller's own opened snapshot, or a stream under the caller's own ticket.
 pub(crate) fn abort_own(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, snapshot: SnapshotId) -> Ruled<Done> {
     caller.require(&[Role::Writer, Role::Gateway])?;
+    let scope = &caller.scope;
+    let row: SnapshotRow = scope.get(&*tables, &(snapshot,))?.ok_or(Refusal::NotFound)?;
+    let is_ready = matches!(row.state, SnapshotState::Ready(_)) && row.opened.writer == caller.principal;
+    if is_ready || tickets::decides(scope, &*tables, row.stream.as_ref(), &caller.principal)? {
+        return match abort(scope, tables, snapshot)? {
+            Some(_) => Ok(Done::Done),
+            None => Err(Refusal::LeaseEnded.into()),
+        };
+    }
     undecided(at, caller, &*tables, snapshot)?;
-    abort(&caller.scope, tables, snapshot)?;
+    abort(scope, tables, snapshot)?;
     Ok(Done::Done)
 }
 
@@ -167,7 +163,8 @@ pub(crate) fn abort(
     snapshot: SnapshotId,
 ) -> Result<Option<SnapshotRow>, Halt> {
     let row = scope.get::<SnapshotRow>(&*tables, &(snapshot,))?;
-    let Some(mut row) = row.filter(|row| row.state == SnapshotState::Open) else {
+    let is_undecided = |row: &SnapshotRow| matches!(row.state, SnapshotState::Open | SnapshotState::Ready(_));
+    let Some(mut row) = row.filter(is_undecided) else {
         return Ok(None);
     };
     let part = parts::row(scope, &*tables, snapshot)?
@@ -175,15 +172,11 @@ pub(crate) fn abort(
     parts::drop_part(scope, tables, snapshot, part)?;
     row.state = SnapshotState::Aborted;
     scope.put(tables, &(snapshot,), &row)?;
-    no_longer_undecided(scope, tables, &row.opened.writer)?;
+    usage::no_longer_undecided(scope, tables, &row.opened.writer)?;
+    if let Some(of) = &row.stream {
+        tickets::leave(scope, tables, of)?;
+    }
     Ok(Some(row))
-}
-
-fn no_longer_undecided(scope: &TenantScope, tables: &mut dyn Tables, writer: &IdentityId) -> Result<(), Halt> {
-    usage::count_open(scope, tables, writer, |row| {
-        row.undecided = row.undecided.checked_sub(1)?;
-        Some(())
-    })
 }
 
 fn check_groups(at: &At<'_>, caller: &Caller, open: &OpenSnapshot) -> Ruled<()> {
@@ -278,7 +271,7 @@ fn undecided(at: &At<'_>, caller: &Caller, reads: &dyn Reads, snapshot: Snapshot
     let row = row.filter(|row| row.opened.writer == caller.principal).ok_or(Refusal::NotFound)?;
     match row.state {
         SnapshotState::Open => {}
-        SnapshotState::Committed(_) => return Err(Refusal::Immutable.into()),
+        SnapshotState::Committed(_) | SnapshotState::Ready(_) => return Err(Refusal::Immutable.into()),
         SnapshotState::Aborted => return Err(Refusal::LeaseEnded.into()),
     }
     // Its lease is out of time, although no tick has come to end it yet.
@@ -298,7 +291,8 @@ fn check_against_opened(envelope: &Envelope, row: &SnapshotRow) -> Ruled<()> {
         && envelope.label == row.label
         && envelope.key_epoch == row.key_epoch
         && envelope.set_version == opened.set_version
-        && envelope.deks == opened.deks;
+        && envelope.deks == opened.deks
+        && envelope.gathered.stream() == row.stream.as_ref();
     if !same {
         return Err(parts_differ("the envelope is not of what was opened", Vec::new()));
     }

@@ -15,6 +15,7 @@ use crate::shard::rows::{LeasePurpose, LeaseRow, RestoreRow, SessionRow};
 use crate::shard::scope::TenantScope;
 use crate::shard::sessions;
 use crate::shard::snapshots;
+use crate::shard::ticket_ends;
 use crate::shard::tokens;
 use crate::tables::{Halt, Tables};
 
@@ -45,6 +46,9 @@ fn end(at: &At<'_>, scope: &TenantScope, tables: &mut dyn Tables, due: &Due) -> 
             Some(row) if at.now_ms < row.ends_ms => later(tables, row.ends_ms),
             Some(row) => {
                 leases::end(scope, tables, lease)?;
+                if let LeasePurpose::Ticket(ticket) = row.purpose {
+                    return ticket_ends::end(at, scope, tables, ticket, row);
+                }
                 end_purpose(at, scope, tables, &row.purpose)
             }
             None => Ok(()),

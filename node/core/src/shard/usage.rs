@@ -88,6 +88,26 @@ pub(crate) fn open_of(scope: &TenantScope, reads: &dyn Reads, identity: &Identit
     Ok(scope.get(reads, &(identity.clone(),))?.unwrap_or_default())
 }
 
+/// One snapshot of a writer is decided.
+pub(crate) fn no_longer_undecided(
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    writer: &IdentityId,
+) -> Result<(), Halt> {
+    count_open(scope, tables, writer, |row| {
+        row.undecided = row.undecided.checked_sub(1)?;
+        Some(())
+    })
+}
+
+/// One ticket of its opener is decided.
+pub(crate) fn ticket_decided(scope: &TenantScope, tables: &mut dyn Tables, opener: &IdentityId) -> Result<(), Halt> {
+    count_open(scope, tables, opener, |row| {
+        row.tickets = row.tickets.checked_sub(1)?;
+        Some(())
+    })
+}
+
 /// Changes what an identity has open.
 pub(crate) fn count_open(
     scope: &TenantScope,

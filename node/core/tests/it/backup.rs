@@ -7,6 +7,7 @@ use strongroom_format::command::{
     Attested, BlobRef, Body, LockTerms, OpenSnapshot, Opened, RegisteredChunk, Sealed, SignedCommand,
 };
 use strongroom_format::envelope::{Envelope, Mac, ManifestRoot, PartRoot};
+use strongroom_format::gathered::Gathered;
 use strongroom_format::id::{
     BlobId, ChunkId, DekId, GroupId, KeyEpoch, LeaseId, PolicyVersion, SnapshotId, StatementVersion, TreeId,
 };
@@ -92,6 +93,7 @@ pub struct Backup {
     pub sealed: BTreeMap<GroupId, Sealed>,
     pub parent: Option<SnapshotId>,
     pub requested_lock: Option<LockTerms>,
+    pub gathered: Gathered,
 }
 
 impl Backup {
@@ -114,6 +116,7 @@ impl Backup {
             sealed: BTreeMap::new(),
             parent: None,
             requested_lock: None,
+            gathered: Gathered::Alone,
         }
     }
 
@@ -144,6 +147,7 @@ impl Backup {
             groups: self.groups.clone(),
             budget_bytes: 1 << 20,
             wraps: vec![tenant.wrap(&self.writer)],
+            stream: self.gathered.stream().cloned(),
         }
     }
 
@@ -273,6 +277,7 @@ impl Backup {
             },
             parts,
             parent: self.parent,
+            gathered: self.gathered.clone(),
             summary: Vec::new(),
             client_time_unix_ms: 0,
             mac: Mac::ZERO,

@@ -17,6 +17,7 @@ mod scripts;
 mod sessions;
 mod tenancy;
 mod tenant;
+mod tickets;
 mod ticks;
 mod time;
 mod tokens;

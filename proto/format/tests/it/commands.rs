@@ -6,6 +6,7 @@ use strongroom_format::command::{
     Approval, Attested, BlobRef, Body, Command, HandedOver, LockMode, LockRange, LockTerms, MemberSignature,
     OpenSnapshot, Opened, OperatorBody, OperatorCommand, Policy, RegisteredChunk, Sealed,
 };
+use strongroom_format::gathered::{ExpectedStream, OpenTicket};
 use strongroom_format::id::{
     BlobId, ChunkId, GroupId, KeyEpoch, LeaseId, Nonce, PolicyVersion, PublicKey, ReplicaId, SessionId, SetVersion,
     Signature, Slot, StatementVersion, TreeId, VaultId,
@@ -14,7 +15,7 @@ use strongroom_format::outcome::{Done, Outcome, Redeemed, Refusal};
 use strongroom_format::role::{Plane, Role};
 
 use crate::golden;
-use crate::sample::{HOME, Tenant, cluster, digest, fixed, identity, snapshot};
+use crate::sample::{HOME, Tenant, cluster, digest, fixed, identity, snapshot, stream_of};
 
 fn chunk() -> ChunkId {
     ChunkId::from_bytes(fixed("chunk"))
@@ -103,6 +104,7 @@ fn bodies() -> Vec<Body> {
             groups: vec![GroupId(1), GroupId(3)],
             budget_bytes: 1 << 33,
             wraps: vec![fixed::<40>("wrap").to_vec()],
+            stream: Some(stream_of()),
         }),
         Body::JoinSnapshot { opened: attested(opened()) },
         Body::TopUp { lease, bytes: 1 << 30 },
@@ -139,6 +141,13 @@ fn bodies() -> Vec<Body> {
             wall_end_unix_ms: 1_800_000_000_000,
             approvals: vec![Approval { approver: identity("berta"), signature: Signature(fixed("approval")) }],
         },
+        Body::OpenTicket(OpenTicket {
+            ticket: stream_of().ticket,
+            vault: vault(),
+            label: "shop".parse().unwrap(),
+            expected: vec![ExpectedStream { name: stream_of().name, writer: identity("web-1") }],
+        }),
+        Body::AbortTicket { ticket: stream_of().ticket },
     ]
 }
 
@@ -223,6 +232,9 @@ pub fn outcomes() -> Vec<Outcome> {
         }),
         Done::ShardCreated { group: GroupId(4), replicas: vec![ReplicaId(0x0102_0300), ReplicaId(0x0102_0301)] },
         Done::ReplicaAllotted { replica: ReplicaId(0x0102_0304) },
+        Done::TicketOpened { lease, ends_ms: 99_000 },
+        Done::Ready { envelope: digest("envelope"), strength: Strength { regions: 1, nodes: 2 } },
+        Done::TicketAborted { left: 3 },
     ];
     let refused = [
         Refusal::Invalid { why: why() },
@@ -265,6 +277,9 @@ pub fn outcomes() -> Vec<Outcome> {
         Refusal::DigestsDisagree,
         Refusal::TokenUsed,
         Refusal::Token,
+        Refusal::TicketEnded,
+        Refusal::StreamTaken,
+        Refusal::StreamsDiffer { names: vec![stream_of().name] },
     ];
     let done = done.into_iter().map(Outcome::Done);
     done.chain(refused.into_iter().map(Outcome::Refused)).chain([Outcome::Forgotten]).collect()

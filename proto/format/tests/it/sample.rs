@@ -7,9 +7,10 @@ use strongroom_format::code::{Code, Strength};
 use strongroom_format::codec;
 use strongroom_format::command::{LockMode, LockTerms};
 use strongroom_format::envelope::{Envelope, Mac, ManifestRoot, PartRoot};
+use strongroom_format::gathered::{Gathered, NamedStream, StreamOf, Whole};
 use strongroom_format::id::{
     ClusterEpoch, DekId, Digest, GroupId, IdentityId, KeyEpoch, Place, PolicyVersion, PublicKey, ReplicaId, SetVersion,
-    SnapshotId, StatementVersion, TenantId, TenantTag, TreeId, VaultId, VaultTag,
+    SnapshotId, StatementVersion, TenantId, TenantTag, TicketId, TreeId, VaultId, VaultTag,
 };
 use strongroom_format::keys::{RestorerKey, RootKey, WriterKey};
 use strongroom_format::merkle::{Frontier, MerkleHash, NodeAt, Salt};
@@ -157,11 +158,22 @@ impl Tenant {
                 part(3, Some("part 3"), 5_000_000_000, 4800),
             ],
             parent: Some(SnapshotId::from_bytes(fixed("parent"))),
+            gathered: Gathered::Stream(stream_of()),
             summary: fixed::<100>("summary").to_vec(),
             client_time_unix_ms: 1_790_000_000_123,
             mac: Mac::ZERO,
         }
         .with_mac(&keys.sender_key)
+    }
+
+    /// A whole of that stream.
+    pub fn whole(&self) -> Whole {
+        let StreamOf { ticket, name } = stream_of();
+        let writer = self.writer.writer.clone();
+        Whole {
+            ticket,
+            streams: vec![NamedStream { name, writer, snapshot: snapshot(), envelope: self.envelope().digest() }],
+        }
     }
 
     pub fn signed_envelope(&self) -> Signed<Envelope> {
@@ -220,6 +232,10 @@ pub fn cluster() -> ClusterEpoch {
 
 pub fn snapshot() -> SnapshotId {
     SnapshotId::from_bytes(fixed("snapshot"))
+}
+
+pub fn stream_of() -> StreamOf {
+    StreamOf { ticket: TicketId::from_bytes(fixed("ticket")), name: "shop-rows".parse().unwrap() }
 }
 
 pub fn digest(name: &str) -> Digest {

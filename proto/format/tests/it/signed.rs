@@ -4,6 +4,7 @@ use strongroom_format::chunk::Chunking;
 use strongroom_format::codec::{self, Format, FormatError};
 use strongroom_format::command::{Command, OperatorCommand, SignedCommand};
 use strongroom_format::envelope::{BadMac, Envelope};
+use strongroom_format::gathered::{Gathered, NamedStream, Whole};
 use strongroom_format::id::{GroupId, KeyEpoch, PublicKey, Signature, StatementVersion, TreeId};
 use strongroom_format::role::Role;
 use strongroom_format::secret::WeakKey;
@@ -13,7 +14,7 @@ use strongroom_format::sign::{
 };
 use strongroom_format::statement::{FoundingRecord, UnknownSuite, VaultMode, VaultStatement, WriterCard};
 
-use crate::sample::{HOME, Tenant, fixed};
+use crate::sample::{HOME, Tenant, fixed, identity};
 use crate::{commands, golden};
 
 fn malformed<T: Format + std::fmt::Debug + PartialEq>(value: &T) {
@@ -205,7 +206,24 @@ fn envelopes_outside_their_bounds_are_refused() {
     counts_nothing.parts[1].chunk_refs = 1;
     malformed(&counts_nothing);
 
+    let whole = |streams| Envelope {
+        gathered: Gathered::Whole(Whole { streams, ..Tenant::new("acme").whole() }),
+        ..good.clone()
+    };
+    let named =
+        |name: String| NamedStream { name: name.parse().unwrap(), ..Tenant::new("acme").whole().streams[0].clone() };
+    let many = |count: u32| (0..count).map(|n| named(format!("{}{n:04}", "s".repeat(59)))).collect::<Vec<_>>();
+    malformed(&whole(Vec::new()));
+    malformed(&whole(vec![named("b".into()), named("a".into())]));
+    malformed(&whole(vec![named("a".into()), named("a".into())]));
+    malformed(&whole(many(257)));
+    let widest = NamedStream { writer: identity(&"w".repeat(63)), ..named("a".into()) };
+    let streams: Vec<_> =
+        many(256).into_iter().map(|stream| NamedStream { name: stream.name, ..widest.clone() }).collect();
+    let all_streams = whole(streams).gathered;
+
     let largest = Envelope {
+        gathered: all_streams,
         label: "l".repeat(1024).parse().unwrap(),
         classification: "c".repeat(64),
         purpose: "p".repeat(256),

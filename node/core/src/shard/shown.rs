@@ -1,0 +1,73 @@
+//! A snapshot is shown: it gets its leaf, its row says committed, its part belongs to it, and lists name it.
+//!
+//! Not here: whether it may be (`shard/snapshots.rs`, for streams of a whole `shard/gathering.rs`).
+
+use strongroom_format::id::{Digest, SnapshotId};
+use strongroom_format::receipt::{self, AuditEvent};
+
+use crate::shard::at::At;
+use crate::shard::audit;
+use crate::shard::leases;
+use crate::shard::parts;
+use crate::shard::rows::{
+    Committed, EnvelopeRow, LabelRow, ListedRow, LockRow, Lying, PartRoots, PartState, SnapshotRow, SnapshotState,
+    Usage,
+};
+use crate::shard::scope::TenantScope;
+use crate::shard::usage;
+use crate::stop::impossible;
+use crate::tables::{Halt, Tables};
+
+/// What is shown of a snapshot.
+pub(crate) struct Shown {
+    pub(crate) snapshot: SnapshotId,
+    /// Canonical bytes of the signed envelope.
+    pub(crate) envelope: Vec<u8>,
+    pub(crate) digest: Digest,
+    pub(crate) order: u64,
+    /// What each shard holds, sorted by group.
+    pub(crate) parts: Vec<PartRoots>,
+    pub(crate) lying: Lying,
+    pub(crate) lock: Option<LockRow>,
+}
+
+/// Shows a snapshot whose part at home is sealed. Returns its leaf's number.
+pub(crate) fn show(
+    at: &At<'_>,
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    mut row: SnapshotRow,
+    shown: Shown,
+) -> Result<u64, Halt> {
+    let Shown { snapshot, envelope, digest, order, parts, lying, lock } = shown;
+    let home_part = parts::row(scope, &*tables, snapshot)?;
+    let home_part = home_part.ok_or_else(|| impossible("an undecided snapshot has no part at home"))?;
+    let PartState::Sealed(sealed) = home_part.state.clone() else {
+        return Err(impossible("a snapshot is shown whose part at home is not sealed"));
+    };
+    let Lying { strength, handed_over, missing } = lying;
+    let event =
+        AuditEvent::Committed(receipt::Committed { snapshot, envelope: digest, strength, handed_over, missing });
+    let leaf_index = audit::append(at, scope, tables, event)?;
+    let (vault, writer) = (row.opened.vault, row.opened.writer.clone());
+    row.state = SnapshotState::Committed(Committed {
+        envelope: digest,
+        leaf_index,
+        order,
+        committed_ms: at.now_ms,
+        committed_unix_ms: at.wall_unix_ms,
+        lock,
+        parts,
+        lying,
+        damaged: false,
+    });
+    leases::end(scope, tables, home_part.lease)?;
+    parts::commit(scope, tables, snapshot, home_part, sealed, lock)?;
+    scope.put(tables, &(snapshot,), &row)?;
+    scope.put(tables, &(snapshot,), &EnvelopeRow { envelope })?;
+    scope.put(tables, &(vault, order), &ListedRow { snapshot })?;
+    scope.put(tables, &(vault, writer.clone(), row.label.clone(), order), &LabelRow { snapshot })?;
+    usage::count(scope, tables, vault, &Usage::of_snapshot(), &Usage::default())?;
+    usage::no_longer_undecided(scope, tables, &writer)?;
+    Ok(leaf_index)
+}
