@@ -30,6 +30,7 @@ use crate::commands::snapshots::Snapshots;
 use crate::commands::status::Status;
 use crate::commands::tenant_create::TenantCreate;
 use crate::commands::tenant_standing::{TenantEnd, TenantStanding};
+use crate::commands::ticket::{TicketAbort, TicketCommit, TicketDrop, TicketOpen, TicketShow};
 use crate::commands::vault_card::VaultCard;
 use crate::commands::vault_create::VaultCreate;
 use crate::commands::vault_list::VaultList;
@@ -93,6 +94,9 @@ pub enum Command {
     Cat(Cat),
     /// Write a snapshot, or paths of it, to stdout as an archive.
     Dump(Dump),
+    /// Tickets: several writers make one snapshot.
+    #[command(subcommand, arg_required_else_help = true)]
+    Ticket(Ticket),
     /// Vaults: containers of snapshots with their own keys and rules.
     #[command(subcommand, arg_required_else_help = true)]
     Vault(Vault),
@@ -145,6 +149,21 @@ pub enum Vault {
     Show(VaultShow),
     /// Give a writer its card in a vault that exists.
     Card(VaultCard),
+}
+
+/// What to do with tickets.
+#[derive(Debug, Subcommand)]
+pub enum Ticket {
+    /// Open a ticket, which writers join with `backup --join`.
+    Open(TicketOpen),
+    /// Show how a ticket stands, and its streams.
+    Show(TicketShow),
+    /// Show all of its streams as one snapshot.
+    Commit(TicketCommit),
+    /// Give one stream up.
+    Drop(TicketDrop),
+    /// Give a ticket up with all of its streams.
+    Abort(TicketAbort),
 }
 
 /// What to do with keys.
@@ -231,6 +250,7 @@ impl Command {
         match self {
             Self::Backup(_) => Effect::GoesOn,
             Self::Vault(Vault::Create(_) | Vault::Card(_))
+            | Self::Ticket(Ticket::Open(_) | Ticket::Commit(_) | Ticket::Drop(_) | Ticket::Abort(_))
             | Self::Enrol(_)
             | Self::Identity(Identity::Token(_) | Identity::Close(_))
             | Self::Node(Node::Token(_))
@@ -250,6 +270,7 @@ impl Command {
             | Self::Audit(Audit::List(_))
             | Self::Receipt(Receipt::Get(_) | Receipt::Verify(_))
             | Self::Vault(Vault::List(_) | Vault::Show(_))
+            | Self::Ticket(Ticket::Show(_))
             | Self::Identity(Identity::List(_))
             | Self::Issuer(Issuer::Accept(_))
             | Self::Status(_)
@@ -281,6 +302,11 @@ impl Command {
             Self::Diff(command) => command.run(context).await,
             Self::Cat(command) => command.run(context).await,
             Self::Dump(command) => command.run(context).await,
+            Self::Ticket(Ticket::Open(command)) => command.run(context).await,
+            Self::Ticket(Ticket::Show(command)) => command.run(context).await,
+            Self::Ticket(Ticket::Commit(command)) => command.run(context).await,
+            Self::Ticket(Ticket::Drop(command)) => command.run(context).await,
+            Self::Ticket(Ticket::Abort(command)) => command.run(context).await,
             Self::Vault(Vault::Create(command)) => command.run(context).await,
             Self::Vault(Vault::List(command)) => command.run(context).await,
             Self::Vault(Vault::Show(command)) => command.run(context).await,
@@ -420,6 +446,12 @@ mod tests {
             "strongroom verify 01234567 89abcdef --sample 5%",
             "strongroom verify --all --sample 0.5% --vault v",
             "strongroom verify 01234567 -q",
+            "strongroom ticket open --vault v --name shop --expect rows-1=db-1 --expect rows-2=db-2",
+            "strongroom ticket commit v:0123456789abcdef0123456789abcdef --json",
+            "strongroom ticket drop v:0123456789abcdef0123456789abcdef rows-1",
+            "strongroom backup /srv --join v:0123456789abcdef0123456789abcdef --stream rows-1 --replace",
+            "strongroom restore 01234567 --stream rows-1 --to /tmp/x",
+            "strongroom cat 01234567 a --stream rows-1 --range 0-9",
             "strongroom snapshots",
             "strongroom status --json",
             "strongroom audit list --since 2026-11-01T00:00:00Z",
@@ -464,6 +496,12 @@ mod tests {
             "strongroom verify 01234567 --all",
             "strongroom verify 01234567 --sample 0%",
             "strongroom verify 01234567 --sample 101%",
+            "strongroom ticket open --vault v",
+            "strongroom ticket open --vault v --name shop --expect rows-1",
+            "strongroom ticket commit 0123456789abcdef0123456789abcdef",
+            "strongroom backup /srv --join v:0123456789abcdef0123456789abcdef",
+            "strongroom backup /srv --vault v --stream rows-1",
+            "strongroom backup /srv --vault v --replace",
             "strongroom vault create",
             "strongroom tenant create acme",
             "strongroom identity token web-1",

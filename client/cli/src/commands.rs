@@ -28,6 +28,7 @@ pub mod snapshots;
 pub mod status;
 pub mod tenant_create;
 pub mod tenant_standing;
+pub mod ticket;
 pub mod vault_card;
 pub mod vault_create;
 pub mod vault_list;

@@ -3,8 +3,10 @@
 use std::str::FromStr;
 
 use strongroom::client::Client;
+use strongroom::restore::one_stream_at_a_time;
 use strongroom::snapshots::SnapshotName;
-use strongroom_format::id::{SnapshotId, VaultName};
+use strongroom_format::gathered::NamedStream;
+use strongroom_format::id::{SnapshotId, StreamName, VaultName};
 
 use crate::exit::Failure;
 
@@ -36,6 +38,10 @@ pub struct Which {
     /// For `latest`: of this name, LABEL or WRITER/LABEL.
     #[arg(long, env = "STRONGROOM_NAME", value_name = "LABEL")]
     pub name: Option<String>,
+
+    /// One stream of a snapshot that several writers made.
+    #[arg(long, env = "STRONGROOM_STREAM", value_name = "STREAM")]
+    pub stream: Option<StreamName>,
 }
 
 impl FromStr for Named {
@@ -64,7 +70,31 @@ impl Which {
     /// # Errors
     /// Usage for `latest` without a vault; refused if there is none, or several.
     pub async fn resolve(&self, client: &Client) -> Result<SnapshotId, Failure> {
-        Ok(client.find_snapshot(&self.name_for_the_sdk()?).await?)
+        let snapshot = client.find_snapshot(&self.name_for_the_sdk()?).await?;
+        match &self.stream {
+            None => Ok(snapshot),
+            Some(stream) => Ok(client.find_stream(snapshot, stream).await?),
+        }
+    }
+
+    /// The same, where a snapshot that has streams instead of files makes no sense.
+    ///
+    /// # Errors
+    /// Refused for such a snapshot unless one of its streams is named.
+    pub async fn resolve_one(&self, client: &Client) -> Result<SnapshotId, Failure> {
+        let snapshot = self.resolve(client).await?;
+        match self.streams(client, snapshot).await?.first() {
+            None => Ok(snapshot),
+            Some(_) => Err(one_stream_at_a_time().into()),
+        }
+    }
+
+    /// The streams of a snapshot that is meant as a whole; none where a stream was named.
+    pub async fn streams(&self, client: &Client, snapshot: SnapshotId) -> Result<Vec<NamedStream>, Failure> {
+        match &self.stream {
+            None => Ok(client.streams(snapshot).await?),
+            Some(_) => Ok(Vec::new()),
+        }
     }
 
     fn name_for_the_sdk(&self) -> Result<SnapshotName, Failure> {

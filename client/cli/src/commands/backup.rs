@@ -9,9 +9,11 @@ use std::process::Command;
 use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser as _};
 use serde::Serialize;
 use strongroom::backup::{BackupRequest, CacheDirectories, FileSystems, Piped};
+use strongroom::client::Client;
 use strongroom::globs::{Glob, Globs};
+use strongroom::tickets::Ticket;
 use strongroom_format::envelope::Envelope;
-use strongroom_format::id::VaultName;
+use strongroom_format::id::{StreamName, VaultName};
 use strongroom_format::label::Label;
 
 use crate::context::Context;
@@ -46,6 +48,8 @@ GLOB is as in .gitignore, from the snapshot's top: `*.o` and `cache/` at any dep
 with # are comments. With several paths the top holds their base names: /etc/motd is `/etc/motd` there too, but
 /srv/www/x of one directory /srv/www is `/x`.
 
+Several writers make one snapshot with --join: see `strongroom ticket open --help`.
+
 Examples:
   strongroom backup /srv/www --vault papers
   strongroom backup /etc /home --vault papers --name nightly --exclude '*.tmp' --exclude '.cache/' --one-file-system
@@ -53,6 +57,7 @@ Examples:
   pg_dump shop | strongroom backup --stdin shop.sql --vault papers
   strongroom backup --from-command shop.sql --vault papers -- pg_dump shop      (fails if pg_dump fails)
   strongroom backup /home --vault papers --tag host=web-1 --limit-upload 5MiB
+  strongroom backup /var/shop/rows-1 --join \"$TICKET\" --stream rows-1
   strongroom backup db.dump --vault papers --json | tail -1 | jq -r .snapshot")]
 pub struct Backup {
     /// Files and directories; with --from-command the command and its arguments.
@@ -60,8 +65,8 @@ pub struct Backup {
     paths: Vec<PathBuf>,
 
     /// Into which vault.
-    #[arg(long, env = "STRONGROOM_VAULT")]
-    vault: VaultName,
+    #[arg(long, env = "STRONGROOM_VAULT", required_unless_present = "join")]
+    vault: Option<VaultName>,
 
     /// What the snapshot is called within this writer.
     #[arg(long, env = "STRONGROOM_NAME", value_name = "LABEL")]
@@ -101,6 +106,19 @@ pub struct Backup {
     #[arg(long, env = "STRONGROOM_DRY_RUN", conflicts_with_all = ["stdin", "from_command"], value_parser = FalseyValueParser::new())]
     dry_run: bool,
 
+    /// Be one stream of the snapshot that this ticket was opened for (`strongroom ticket open`): ready, and shown when
+    /// the ticket is committed.
+    #[arg(long, env = "STRONGROOM_JOIN", value_name = "TICKET", requires = "stream", conflicts_with = "dry_run")]
+    join: Option<Ticket>,
+
+    /// What the stream is called.
+    #[arg(long, env = "STRONGROOM_STREAM", value_name = "STREAM", requires = "join")]
+    stream: Option<StreamName>,
+
+    /// Drop a stream of the same name that this writer began before, and died.
+    #[arg(long, env = "STRONGROOM_REPLACE", requires = "join", value_parser = FalseyValueParser::new())]
+    replace: bool,
+
     /// Send no more than so many bytes a second: 500K, 10MiB, 1.5MB.
     #[arg(long, env = "STRONGROOM_LIMIT_UPLOAD", value_name = "RATE", value_parser = parse_rate)]
     limit_upload: Option<NonZeroU64>,
@@ -130,6 +148,9 @@ struct Done {
     receipt: Option<String>,
     bytes: u64,
     files_unchanged: u64,
+    /// What it is called in its whole, where it is a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<String>,
 }
 
 /// What a backup would do.
@@ -161,6 +182,8 @@ impl Backup {
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let watch = Watch::new(Doing::BackingUp, &context.output);
         let dry_run = self.dry_run;
+        let joins = self.join.clone().zip(self.stream.clone());
+        let replace = self.replace;
         let mut request = self.request()?;
         request.progress = watch.progress();
         let client = context.client().await?;
@@ -179,10 +202,18 @@ impl Backup {
                 tell(survey.files, survey.bytes);
             });
         }
-        let done = client.back_up(request).await?;
+        let done = match joins {
+            None => Done::from(client.back_up(request).await?),
+            Some((ticket, stream)) => {
+                if replace {
+                    drop_own(&client, &ticket, &stream).await?;
+                }
+                let joined = client.join(&ticket, stream, request).await?;
+                Done { stream: Some(joined.stream.to_string()), ..Done::from(joined.backup) }
+            }
+        };
         drop(watch);
-        let done = Done::from(done);
-        if done.receipt.is_none() {
+        if done.stream.is_none() && done.receipt.is_none() {
             context.output.note(&format!(
                 "the snapshot is committed, but too few voters have signed its receipt yet; fetch it later with \
                  `strongroom receipt get {}`",
@@ -195,6 +226,15 @@ impl Backup {
 
     /// What the flags ask for.
     fn request(self) -> Result<BackupRequest, Failure> {
+        let vault = match (self.vault, &self.join) {
+            (Some(vault), Some(ticket)) if vault != ticket.vault => {
+                let why = format!("the ticket is of vault {}, not of {vault}", ticket.vault);
+                return Err(Failure::usage(why, "leave --vault away where you join a ticket"));
+            }
+            (_, Some(ticket)) => ticket.vault.clone(),
+            (Some(vault), None) => vault,
+            (None, None) => return Err(Failure::usage("no vault is named", "name it with --vault NAME")),
+        };
         let piped = match (self.stdin, self.from_command) {
             (Some(name), _) => Some((name.clone(), Piped::reader(name.into_vec(), std::io::stdin())?)),
             (None, Some(name)) => {
@@ -221,14 +261,14 @@ impl Backup {
                         label_of(&[PathBuf::from(file)], |path| path.file_name().and_then(utf8).map(str::to_owned))?
                     }
                 };
-                BackupRequest::piped(piped, self.vault, name)
+                BackupRequest::piped(piped, vault, name)
             }
             None => {
                 let name = match self.name {
                     Some(name) => name,
                     None => label_of(&self.paths, last_component)?,
                 };
-                BackupRequest::new(&self.paths, self.vault, name)?
+                BackupRequest::new(&self.paths, vault, name)?
             }
         };
         if self.exclude_caches {
@@ -309,8 +349,18 @@ impl From<strongroom::backup::Backup> for Done {
             receipt: done.receipt.map(|proof| base64(&proof.bytes)),
             bytes: done.bytes,
             files_unchanged: done.files_unchanged,
+            stream: None,
         }
     }
+}
+
+/// Gives up this writer's own stream of that name, if there is one that is not shown.
+async fn drop_own(client: &Client, ticket: &Ticket, stream: &StreamName) -> Result<(), Failure> {
+    let info = client.ticket(ticket).await?;
+    if info.streams.iter().any(|one| one.name == *stream && one.writer == *client.identity()) {
+        client.drop_stream(ticket, stream).await?;
+    }
+    Ok(())
 }
 
 impl From<strongroom::backup::Plan> for Planned {
@@ -377,6 +427,9 @@ impl Item for Done {
             size(self.bytes_sent),
             span(std::time::Duration::from_secs_f64(self.seconds)),
         );
+        if let Some(stream) = &self.stream {
+            text.push_str(&format!("\nready as stream {stream}; it is shown when the ticket is committed"));
+        }
         if self.skipped != 0 {
             text.push_str(&format!("\n{} skipped, named above", count(self.skipped, "entry was", "entries were")));
         }
@@ -444,6 +497,7 @@ mod tests {
             receipt: Some(base64(&[1, 2, 3])),
             bytes: 10,
             files_unchanged: 11,
+            stream: None,
         }
     }
 

@@ -54,7 +54,7 @@ impl Cat {
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let output = context.output.with_contents_on_stdout();
         let client = context.client().await?;
-        let snapshot = self.which.resolve(&client).await?;
+        let snapshot = self.which.resolve_one(&client).await?;
         let watch = Watch::new(Doing::Restoring, &output);
         let (path, range) = (self.path.into_vec(), self.range.unwrap_or(ByteRange::ALL));
         let mut stdout = content::stdout()?;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use strongroom::restore::{Change, Difference};
-use strongroom_format::id::VaultName;
+use strongroom_format::id::{StreamName, VaultName};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -36,6 +36,10 @@ pub struct Diff {
     /// For `latest`: of this name, LABEL or WRITER/LABEL.
     #[arg(long, env = "STRONGROOM_NAME", value_name = "LABEL")]
     name: Option<String>,
+
+    /// One stream of snapshots that several writers made.
+    #[arg(long, env = "STRONGROOM_STREAM", value_name = "STREAM")]
+    stream: Option<StreamName>,
 }
 
 /// One entry that differs.
@@ -52,9 +56,14 @@ impl Diff {
     /// Compares them.
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client().await?;
-        let which = |snapshot| Which { snapshot, vault: self.vault.clone(), name: self.name.clone() };
-        let older = which(self.older).resolve(&client).await?;
-        let newer = which(self.newer).resolve(&client).await?;
+        let which = |snapshot| Which {
+            snapshot,
+            vault: self.vault.clone(),
+            name: self.name.clone(),
+            stream: self.stream.clone(),
+        };
+        let older = which(self.older).resolve_one(&client).await?;
+        let newer = which(self.newer).resolve_one(&client).await?;
         let show = |difference| context.output.item(&Shown::of(difference));
         let count = client.compare(older, newer, show).await?;
         context.output.end(count, "differences")?;

@@ -67,7 +67,7 @@ impl Dump {
         let Archive::Tar = self.format;
         let output = context.output.with_contents_on_stdout();
         let client = context.client().await?;
-        let snapshot = self.which.resolve(&client).await?;
+        let snapshot = self.which.resolve_one(&client).await?;
         let watch = Watch::new(Doing::Restoring, &output);
         let paths: Vec<Vec<u8>> = self.paths.into_iter().map(OsString::into_vec).collect();
         let mut stdout = content::stdout()?;

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use strongroom::globs::{Glob, Globs, Is};
 use strongroom::restore::{EntryKind, ListedEntry};
-use strongroom_format::id::VaultName;
+use strongroom_format::id::{StreamName, VaultName};
 
 use crate::commands::ls::{Shown, word};
 use crate::context::Context;
@@ -36,6 +36,10 @@ pub struct Find {
     /// For `latest`: of this name, LABEL or WRITER/LABEL.
     #[arg(long, env = "STRONGROOM_LABEL", value_name = "LABEL")]
     label: Option<String>,
+
+    /// One stream of a snapshot that several writers made.
+    #[arg(long, env = "STRONGROOM_STREAM", value_name = "STREAM")]
+    stream: Option<StreamName>,
 
     /// Only entries that a glob matches.
     #[arg(long = "name", env = "STRONGROOM_NAME", value_name = "GLOB")]
@@ -85,9 +89,9 @@ impl Find {
             newer_ms: self.newer,
             older_ms: self.older,
         };
-        let which = Which { snapshot: self.snapshot, vault: self.vault, name: self.label };
+        let which = Which { snapshot: self.snapshot, vault: self.vault, name: self.label, stream: self.stream };
         let client = context.client().await?;
-        let snapshot = which.resolve(&client).await?;
+        let snapshot = which.resolve_one(&client).await?;
         let mut count = 0;
         let show = |entry: ListedEntry| {
             if !wanted.is_met_by(&entry) {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use strongroom::restore::{EntryKind, ListedEntry};
 use strongroom_format::manifest::entry::Owner;
 
+use crate::commands::ticket::StreamItem;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::Item;
@@ -22,8 +23,11 @@ Needs a restorer's profile: names inside snapshots are sealed. PATH shows that e
 Kinds are file, dir, link (symbolic), hardlink (one more name of an entry before it), fifo, char and block (devices)
 and other (of a newer version).
 
+Of a snapshot that several writers made it lists the streams; --stream lists what is in one of them.
+
 Examples:
   strongroom ls latest --vault papers
+  strongroom ls latest --vault papers --name shop --stream rows-1
   strongroom ls -l 0123abcd srv/www
   strongroom ls 0123abcd etc/ssh --json")]
 pub struct Ls {
@@ -86,6 +90,17 @@ impl Ls {
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client().await?;
         let snapshot = self.which.resolve(&client).await?;
+        if self.path.is_none() {
+            let streams = self.which.streams(&client, snapshot).await?;
+            if !streams.is_empty() {
+                let count = streams.len() as u64;
+                for stream in streams {
+                    context.output.item(&StreamItem::from(stream))?;
+                }
+                context.output.end(count, "streams")?;
+                return Ok(Exit::Done);
+            }
+        }
         let path = self.path.map(OsString::into_vec).unwrap_or_default();
         let how = if self.long { How::All } else { How::Path };
         let show = |entry| context.output.item(&Shown { how, ..Shown::of(entry) });

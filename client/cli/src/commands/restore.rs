@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use serde::Serialize;
+use strongroom::client::Client;
 use strongroom::restore::{Earlier, Kept, Lacking, NotGiven, Occupied, RestoreRequest, Restored, Special};
 
 use crate::context::Context;
@@ -35,8 +36,12 @@ Files that are damaged everywhere are left out and named; the exit code is 6 the
 nothing. --resume goes on from what it left: every byte there is proved before it is kept, and files with holes are
 fetched again. Without it, the next restore begins anew.
 
+A snapshot that several writers made comes as DIR/STREAM/… for each of its streams; --stream restores one of them like any
+snapshot, so that several machines share the work, each with its own streams.
+
 Examples:
   strongroom restore latest --vault papers --to /tmp/www
+  strongroom restore latest --vault papers --name shop --stream rows-1 --to /var/shop/rows-1
   strongroom restore 0123abcd etc/ssh --to /tmp/ssh
   sudo strongroom restore latest --vault machines --name web-1/root --to /mnt/new --special
   strongroom restore latest --vault papers --path '*.pdf' --path '/srv/**/*.conf' --to /tmp/some
@@ -106,10 +111,23 @@ struct Done {
     blobs_rebuilt: u64,
 }
 
+/// What became of one stream of a whole.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "restored_stream")]
+struct StreamDone {
+    stream: String,
+    snapshot: String,
+    files: u64,
+    bytes: u64,
+    seconds: f64,
+}
+
 impl Restore {
     /// Restores.
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client().await?;
+        let snapshot = self.which.resolve(&client).await?;
+        let streams = self.which.streams(&client, snapshot).await?;
         let watch = Watch::new(Doing::Restoring, &context.output);
         let request = RestoreRequest {
             paths: self.paths.into_iter().map(OsString::into_vec).collect(),
@@ -119,8 +137,11 @@ impl Restore {
             occupied: if self.into { Occupied::Merged } else { Occupied::Refused },
             special: if self.special { Special::Given } else { Special::LeftOut },
             progress: watch.progress(),
-            ..RestoreRequest::new(self.which.resolve(&client).await?, self.to.clone())
+            ..RestoreRequest::new(snapshot, self.to.clone())
         };
+        if !streams.is_empty() {
+            return restore_streams(context, &client, request, watch).await;
+        }
         let restored = client.restore(request).await?;
         for entry in &restored.left_out {
             watch.skipped(&entry.path, &entry.why);
@@ -146,6 +167,52 @@ impl Restore {
         })?;
         Ok(exit_of(&restored))
     }
+}
+
+/// Restores every stream of a whole, and says of each what became of it.
+async fn restore_streams(
+    context: &Context,
+    client: &Client,
+    request: RestoreRequest,
+    watch: Watch,
+) -> Result<Exit, Failure> {
+    let (snapshot, to) = (request.snapshot.to_string(), FileName::of(&request.to));
+    let began = std::time::Instant::now();
+    let restored = client.restore_streams(request).await?;
+    for (_, one) in &restored {
+        for entry in &one.left_out {
+            watch.skipped(&entry.path, &entry.why);
+        }
+    }
+    drop(watch);
+    let mut done = Done { snapshot, to, files: 0, bytes: 0, seconds: 0.0, fragments_bad: 0, blobs_rebuilt: 0 };
+    let (mut is_damaged, mut is_partial) = (false, false);
+    for (stream, one) in &restored {
+        for lack in &one.not_given {
+            context.output.json(&Lack::from(lack))?;
+            context.output.note(&text_of(lack));
+        }
+        context.output.item(&StreamDone {
+            stream: stream.to_string(),
+            snapshot: one.snapshot.to_string(),
+            files: one.files,
+            bytes: one.bytes,
+            seconds: one.duration.as_secs_f64(),
+        })?;
+        done.files += one.files;
+        done.bytes += one.bytes;
+        done.fragments_bad += one.fragments_bad;
+        done.blobs_rebuilt += one.blobs_rebuilt;
+        is_damaged |= !one.is_whole();
+        is_partial |= !one.left_out.is_empty();
+    }
+    done.seconds = began.elapsed().as_secs_f64();
+    context.output.item(&done)?;
+    Ok(match (is_damaged, is_partial) {
+        (true, _) => Exit::DamageFound,
+        (false, true) => Exit::SomeSkipped,
+        (false, false) => Exit::Done,
+    })
 }
 
 impl From<&NotGiven> for Lack {
@@ -177,6 +244,12 @@ fn exit_of(restored: &Restored) -> Exit {
         (false, _) => Exit::DamageFound,
         (true, false) => Exit::SomeSkipped,
         (true, true) => Exit::Done,
+    }
+}
+
+impl Item for StreamDone {
+    fn text(&self) -> String {
+        format!("stream {}: {}, {}", self.stream, count(self.files, "file", "files"), size(self.bytes))
     }
 }
 

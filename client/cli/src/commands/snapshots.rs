@@ -61,6 +61,12 @@ struct Shown {
     files: Option<u64>,
     lock: Option<Lock>,
     strength: Strength,
+    /// How many, where it is a whole of several writers' streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streams: Option<u64>,
+    /// What it is called in its whole, where it is a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<String>,
     #[serde(skip)]
     writer: String,
     #[serde(skip)]
@@ -123,6 +129,8 @@ impl From<SnapshotInfo> for Shown {
             files: snapshot.summary.map(|summary| summary.files),
             lock: snapshot.lock.map(Lock::from),
             strength: Strength { regions: snapshot.strength.regions, nodes: snapshot.strength.nodes },
+            streams: snapshot.gathered.whole().map(|whole| whole.streams.len() as u64),
+            stream: snapshot.gathered.stream().map(|of| of.name.to_string()),
             writer: snapshot.writer.to_string(),
             damaged: snapshot.damaged,
         }
@@ -141,6 +149,12 @@ impl Item for Shown {
             self.writer,
             self.name
         );
+        if let Some(streams) = self.streams {
+            text.push_str(&format!("  {}", count(streams, "stream", "streams")));
+        }
+        if let Some(stream) = &self.stream {
+            text.push_str(&format!("  stream {stream}"));
+        }
         if let Some(lock) = &self.lock {
             text.push_str(&format!("  {lock}"));
         }
@@ -169,6 +183,8 @@ mod tests {
             files: Some(1),
             lock: None,
             strength: Strength { regions: 1, nodes: 2 },
+            streams: None,
+            stream: None,
             writer: "web-1".into(),
             damaged: true,
         };

@@ -4,7 +4,7 @@ use serde::Serialize;
 use strongroom::client::Client;
 use strongroom::error::Error;
 use strongroom::restore::{Restored, Sample};
-use strongroom_format::id::{SnapshotId, VaultName};
+use strongroom_format::id::{SnapshotId, StreamName, VaultName};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -41,6 +41,10 @@ pub struct Verify {
     /// For `latest` and --all: of this name, LABEL or WRITER/LABEL.
     #[arg(long, env = "STRONGROOM_NAME", value_name = "LABEL")]
     name: Option<String>,
+
+    /// Only this stream of a snapshot that several writers made; without it all of them are verified.
+    #[arg(long, env = "STRONGROOM_STREAM", value_name = "STREAM", conflicts_with = "all")]
+    stream: Option<StreamName>,
 
     /// Only this share of the chunks, above 0 % and up to 100 %.
     #[arg(long, env = "STRONGROOM_SAMPLE", value_name = "N%", value_parser = parse_sample)]
@@ -119,11 +123,19 @@ impl Verify {
         }
         let mut meant = Vec::new();
         for snapshot in &self.snapshots {
-            let which = Which { snapshot: snapshot.clone(), vault: self.vault.clone(), name: self.name.clone() };
+            let which = Which {
+                snapshot: snapshot.clone(),
+                vault: self.vault.clone(),
+                name: self.name.clone(),
+                stream: self.stream.clone(),
+            };
             let id = which.resolve(client).await?;
-            if !meant.contains(&id) {
-                meant.push(id);
+            let mut ids = vec![id];
+            for stream in which.streams(client, id).await? {
+                ids.push(client.find_stream(id, &stream.name).await?);
             }
+            ids.retain(|id| !meant.contains(id));
+            meant.extend(ids);
         }
         Ok(meant)
     }

@@ -50,11 +50,68 @@ fn the_examples_do_what_they_say() {
         assert_eq!(fs::read(to.join(file)).unwrap(), fs::read(top.join(file)).unwrap(), "{file}");
     }
 
+    several_tenants_share_tables(home.path(), &vault);
+
     // An error says what its reader knows, and what to do.
     let (ok, said) = example("watch_progress", &[text(&restorer), &vault, text(&top)]);
     assert!(!ok && said.contains("refused, and will be again") && said.contains("next: "), "{said}");
-    for name in ["cancel", "watch_progress", "list", "restore_some"] {
+    for name in ["cancel", "watch_progress", "list", "restore_some", "shared_tables"] {
         let (ok, said) = example(name, &[]);
         assert!(!ok && said.contains("usage: "), "{name}: {said}");
     }
+}
+
+/// Two tenants' rows in the same tables of a store: each is backed up by processes of its own, damaged, and restored; the
+/// other's rows stay as they are, and neither tenant's people find the other's snapshot.
+fn several_tenants_share_tables(home: &Path, vault: &str) {
+    let cluster = cluster();
+    cluster.run("globex-admin", ["vault", "create", vault]).done();
+    let store = home.join("store");
+    fs::create_dir(&store).unwrap();
+    let row = |tenant: &str, table: u32, key: u32| format!("{tenant}\tkey-{key}\tvalue {key} in {table}\n");
+    for table in 0..3 {
+        let rows: String = (0..40).map(|key| row(["acme", "globex"][(key % 2) as usize], table, key)).collect();
+        fs::write(store.join(format!("table-{table}")), rows).unwrap();
+    }
+    let rows_of = |tenant: &str| {
+        let mut rows: Vec<String> = Vec::new();
+        for table in 0..3 {
+            let all = fs::read_to_string(store.join(format!("table-{table}"))).unwrap();
+            rows.extend(all.lines().filter(|row| row.starts_with(&format!("{tenant}\t"))).map(str::to_owned));
+        }
+        rows
+    };
+    let before = [rows_of("acme"), rows_of("globex")];
+    let mut wholes = Vec::new();
+    for tenant in ["acme", "globex"] {
+        let writer = cluster.profile(&format!("{tenant}-writer"));
+        let (ok, said) = example("shared_tables", &["backup", text(&store), vault, text(&writer)]);
+        assert!(ok && said.contains("has all tables"), "{said}");
+        let whole = said.lines().find(|line| line.ends_with("has all tables")).unwrap();
+        wholes.push(whole.split(' ').nth(1).unwrap().to_owned());
+    }
+    // Rows of one are lost, one of the other's changes, and rows come that are in no backup.
+    for table in 0..3 {
+        let path = store.join(format!("table-{table}"));
+        let left: String = fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .filter(|row| row.starts_with("globex"))
+            .map(|row| format!("{row}\n"))
+            .collect();
+        fs::write(path, left.replace("value 1 in", "value one in") + "acme\tlater\tnot in the backup\n").unwrap();
+    }
+    let changed = rows_of("globex");
+    assert_ne!(changed, before[1]);
+    let restorer = cluster.profile("acme-restorer");
+    let (ok, said) = example("shared_tables", &["restore", text(&store), text(&restorer), &wholes[0]]);
+    assert!(ok && said.contains("table-2: 20 rows of acme"), "{said}");
+    assert_eq!([rows_of("acme"), rows_of("globex")], [before[0].clone(), changed], "acme as it was, globex as it is");
+    // Another tenant's whole is as if it was not there, and nothing is written.
+    let (ok, said) = example("shared_tables", &["restore", text(&store), text(&restorer), &wholes[1]]);
+    assert!(!ok && said.contains("NOT_FOUND") || said.contains("no such"), "{said}");
+    let restorer = cluster.profile("globex-restorer");
+    let (ok, said) = example("shared_tables", &["restore", text(&store), text(&restorer), &wholes[1]]);
+    assert!(ok, "{said}");
+    assert_eq!([rows_of("acme"), rows_of("globex")], before);
 }

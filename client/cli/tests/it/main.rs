@@ -21,5 +21,6 @@ mod reading;
 mod resumed;
 mod sources;
 mod story;
+mod tickets;
 mod trees;
 mod units;
