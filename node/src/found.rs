@@ -193,6 +193,7 @@ fn genesis(
         issuers: authorities.into_iter().map(issuer).collect(),
         accept_region_loss: plan.accept_region_loss,
         single_node: plan.nodes.len() == 1,
+        clock_ms: host.clock().wall_unix_ns() / 1_000_000,
     };
     genesis.place_shards(plan.shards);
     genesis.check().context("this is no cluster that could keep its promises")?;

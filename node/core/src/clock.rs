@@ -1,10 +1,9 @@
-//! A group's time: milliseconds that ticks have counted, `E` of DESIGN.md §7.2. It moves by committed ticks only, each
-//! vouched for by signed reports of a majority of the voters.
+//! A group's time: milliseconds that ticks have counted, `E`, and the compliance clock (DESIGN.md §7.2). Both move by
+//! committed ticks only, each vouched for by signed reports of a majority of the voters.
 //!
 //!     tick(previous = digest of the last, elapsed, reports) ──verify──▶ E += elapsed, last = its digest
 //!
-//! How much time passed is the leader's word: the votes that the running clocks give come with the compliance clock.
-//! Leases, sessions and grants end on `E`; under these rules no lock ends. Not here: what the reports say about states
+//! Locks err late, rights err early: leases, sessions and grants end on `E`, locks on the compliance clock. Not here: what the reports say about states
 //! (`reports.rs`), when a leader proposes a tick (`node/service`).
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -22,8 +21,14 @@ use crate::voters::Electorate;
 /// The time of a group.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ClockRow {
-    /// `E`: what ticks have counted, in milliseconds.
+    /// `E`: what ticks have counted since the group was founded, in milliseconds. Rights run on it.
     pub elapsed_ms: u64,
+    /// What the compliance clock showed when the group was founded, in milliseconds since 1970.
+    pub began_unix_ms: u64,
+    /// The compliance clock, in milliseconds since 1970: never ahead of `began_unix_ms + elapsed_ms`. Locks end on it.
+    pub clock_ms: u64,
+    /// Since which `E` the compliance clock stands because no majority of wall clocks agrees; `None`: it runs.
+    pub held_since_ms: Option<u64>,
     /// What the next tick must name.
     pub last_tick: Digest,
     /// The digest of the state as it was just before the entry of the last tick was applied; zeros before the first tick.
@@ -39,14 +44,29 @@ pub struct ClockRow {
 
 rows! {
     named CLOCK_TABLES;
-    ClockRow: "clock row", 128, 2, ();
+    ClockRow: "clock row", 192, 2, ();
 }
+
+/// No clock begins behind this: the year 10000, in milliseconds since 1970.
+const CLOCK_MS_MAX: u64 = 253_402_300_800_000;
 
 const ZEROS: Digest = Digest::from_bytes([0; 32]);
 
 impl ClockRow {
-    const START: ClockRow =
-        ClockRow { elapsed_ms: 0, last_tick: ZEROS, digest: ZEROS, ticks: 0, disputes: 0, wall_unix_ms: 0 };
+    /// A group's time as it is founded, with the compliance clock where another's or a person's word puts it.
+    pub fn founded(began_unix_ms: u64) -> Self {
+        Self {
+            elapsed_ms: 0,
+            began_unix_ms,
+            clock_ms: began_unix_ms,
+            held_since_ms: None,
+            last_tick: ZEROS,
+            digest: ZEROS,
+            ticks: 0,
+            disputes: 0,
+            wall_unix_ms: 0,
+        }
+    }
 
     /// Whether the group decides nothing: its voters hold different states and none has a majority.
     pub fn is_disputed(&self) -> bool {
@@ -56,7 +76,21 @@ impl ClockRow {
 
 /// The group's time now.
 pub(crate) fn now(reads: &dyn Reads) -> Result<ClockRow, Halt> {
-    Ok(Space::whole().get::<ClockRow>(reads, &())?.unwrap_or(ClockRow::START))
+    Ok(Space::whole().get::<ClockRow>(reads, &())?.unwrap_or_else(|| ClockRow::founded(0)))
+}
+
+/// Time begins: once, with the group's first entry.
+pub(crate) fn found(tables: &mut dyn Tables, began_unix_ms: u64) -> Ruled<()> {
+    if CLOCK_MS_MAX < began_unix_ms {
+        return Err(invalid("the clock would begin too late"));
+    }
+    Ok(Space::whole().put(tables, &(), &ClockRow::founded(began_unix_ms))?)
+}
+
+/// Whether the next tick should come within a second although nothing ends: until there were two of them, no time has
+/// passed, because the first one only shows where the voters' running clocks stand.
+pub(crate) fn waits(clock: &ClockRow) -> bool {
+    clock.ticks < 2
 }
 
 /// Lets time pass, unless the tick is not the one that follows or too few voters vouch for it.
@@ -76,7 +110,8 @@ pub(crate) fn advance(
     let ticks = clock.ticks + 1;
     let disputes = reports::compare(tables, electorate, ticks, clock.disputes, &tick.reports)?;
     let (last_tick, digest) = (tick.digest(index), digest::recorded(&*tables)?);
-    let clock = ClockRow { elapsed_ms, last_tick, digest, ticks, disputes, wall_unix_ms };
+    let clock_ms = clock.began_unix_ms.saturating_add(elapsed_ms);
+    let clock = ClockRow { elapsed_ms, clock_ms, last_tick, digest, ticks, disputes, wall_unix_ms, ..clock };
     Space::whole().put(tables, &(), &clock)?;
     Ok(clock)
 }

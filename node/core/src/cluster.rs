@@ -113,6 +113,7 @@ fn apply_command(
     let at = At {
         index: place.index,
         now_ms: clock.elapsed_ms,
+        clock_ms: clock.clock_ms,
         disputed: clock.is_disputed(),
         wall_unix_ms: entry.wall_unix_ms,
     };

@@ -158,6 +158,8 @@ pub struct ShardFacts {
     pub code: Code,
     /// One member a slot, by slot.
     pub members: Vec<MemberFacts>,
+    /// The cluster group's clock when it created the shard: the shard's begins there. In milliseconds since 1970.
+    pub clock_ms: u64,
 }
 
 /// The member that fills a slot.

@@ -39,6 +39,9 @@ pub struct Genesis {
     pub accept_region_loss: bool,
     /// A shard may have one slot, which survives nothing.
     pub single_node: bool,
+    /// Where the compliance clock begins: the wall clock of the machine that founded the cluster, confirmed by a person.
+    /// In milliseconds since 1970.
+    pub clock_ms: u64,
 }
 
 impl Format for Genesis {

@@ -378,8 +378,12 @@ pub struct GroupView {
     pub rules: Option<RulesVersion>,
     /// Its time.
     pub clock: ClockRow,
-    /// When the next thing ends on that time: a tick is worth proposing then.
+    /// When the next thing ends on `E`: a tick is worth proposing then.
     pub next_end_ms: Option<u64>,
+    /// When the next thing ends on the compliance clock: a tick is worth proposing then, if that clock runs.
+    pub next_clock_end_ms: Option<u64>,
+    /// Whether something waits for ticks, whatever the time: one a second is worth proposing.
+    pub waits: bool,
     /// The digest of its rows.
     pub digest: Digest,
     /// The last entry that changed anything.

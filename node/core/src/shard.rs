@@ -144,6 +144,8 @@ fn apply_command(
         facts: &facts,
         place,
         now_ms: clock.elapsed_ms,
+        clock_ms: clock.clock_ms,
+        ticks: clock.ticks,
         disputed: clock.is_disputed(),
         wall_unix_ms: entry.wall_unix_ms,
         salt: &entry.salt,
@@ -177,7 +179,8 @@ fn apply_node(at: &At<'_>, tables: &mut dyn Tables, command: &NodeCommand) -> Ru
                 // To end something is to decide.
                 return Ok(Done::Done);
             }
-            let later = At { now_ms: clock.elapsed_ms, disputed: false, ..*at };
+            let later =
+                At { now_ms: clock.elapsed_ms, clock_ms: clock.clock_ms, ticks: clock.ticks, disputed: false, ..*at };
             Ok(time::end_what_is_due(&later, tables)?)
         }
         NodeCommand::DecidePart(decided) => parts::decide(at, tables, &decided.value),
@@ -203,6 +206,7 @@ fn found(group: GroupId, tables: &mut dyn Tables, facts: &ShardFacts) -> Ruled<D
     }
     members::check(facts)?;
     rules::establish(tables)?;
+    clock::found(tables, facts.clock_ms)?;
     Space::whole().put(tables, &(), &FactsRow { facts: facts.clone() })?;
     Ok(Done::Done)
 }

@@ -368,8 +368,10 @@ mod tests {
         GroupView {
             group: GroupId(1),
             rules: None,
-            clock: ClockRow { elapsed_ms: 0, last_tick: digest, digest, ticks: 3, disputes: 0, wall_unix_ms: 0 },
+            clock: ClockRow { last_tick: digest, digest, ticks: 3, ..ClockRow::founded(0) },
             next_end_ms: None,
+            next_clock_end_ms: None,
+            waits: false,
             digest,
             applied: 9,
             usage: Usage::default(),

@@ -228,13 +228,14 @@ mod tests {
     const ZEROS: Digest = Digest::from_bytes([0; 32]);
 
     fn view(group: u32, next_end_ms: Option<u64>) -> GroupView {
-        let clock =
-            ClockRow { elapsed_ms: 10_000, last_tick: ZEROS, digest: ZEROS, ticks: 1, disputes: 0, wall_unix_ms: 0 };
+        let clock = ClockRow { elapsed_ms: 10_000, ticks: 3, ..ClockRow::founded(0) };
         GroupView {
             group: GroupId(group),
             rules: None,
             clock,
             next_end_ms,
+            next_clock_end_ms: None,
+            waits: false,
             digest: ZEROS,
             applied: 0,
             usage: Usage::default(),

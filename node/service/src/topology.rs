@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use strongroom_consensus::group::Member as GroupMember;
-use strongroom_core::cluster::rows::Changing;
+use strongroom_core::cluster::rows::{Changing, ShardRow};
 use strongroom_core::entry::{MemberFacts, ShardFacts, TenantFacts};
 use strongroom_core::genesis::Genesis;
 use strongroom_core::query::ClusterMap;
@@ -68,6 +68,8 @@ pub struct Shard {
     pub members: Vec<Member>,
     /// The replacement of a member, while it is under way.
     pub changing: Option<Changing>,
+    /// Where its compliance clock begins, in milliseconds since 1970.
+    pub clock_ms: u64,
 }
 
 /// The member that fills a slot.
@@ -113,6 +115,7 @@ impl Shard {
             group: self.group,
             code: self.code,
             members: self.members.iter().map(member).collect(),
+            clock_ms: self.clock_ms,
         }
     }
 }
@@ -176,7 +179,8 @@ impl Topology {
             let in_order = members.len() == usize::from(row.code.slots())
                 && (0_u8..).zip(&members).all(|(slot, member)| member.slot == Slot(slot));
             in_order.then(|| {
-                (row.group, Arc::new(Shard { group: row.group, code: row.code, members, changing: row.changing }))
+                let ShardRow { group, code, changing, clock_ms, .. } = *row;
+                (group, Arc::new(Shard { group, code, members, changing, clock_ms }))
             })
         });
         let tenants = map.tenants.iter().map(|row| (row.facts.tenant, Arc::new(row.facts.clone())));

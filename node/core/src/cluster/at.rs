@@ -5,8 +5,10 @@
 pub(crate) struct At {
     /// The entry's log index.
     pub(crate) index: u64,
-    /// `E`.
+    /// `E`: rights run on it.
     pub(crate) now_ms: u64,
+    /// The compliance clock, in milliseconds since 1970: locks end on it.
+    pub(crate) clock_ms: u64,
     /// Whether the group decides nothing, because its voters hold different states.
     pub(crate) disputed: bool,
     /// The leader's wall clock.

@@ -4,6 +4,7 @@ use strongroom_format::id::{GroupId, NodeName, Slot};
 use strongroom_format::outcome::{Done, Refusal};
 use strongroom_format::statement::issuer_digest;
 
+use crate::clock;
 use crate::cluster::rows::{AllottedRow, FactsRow, IssuerRow, NodeRow, OperatorRow, ShardRow, SlotRow};
 use crate::genesis::{Genesis, GenesisShard, replica_id};
 use crate::row::Space;
@@ -19,6 +20,7 @@ pub(crate) fn found(tables: &mut dyn Tables, index: u64, genesis: &Genesis) -> R
     }
     genesis.check().map_err(|fault| invalid(&fault.to_string()))?;
     rules::establish(tables)?;
+    clock::found(tables, genesis.clock_ms)?;
     let facts = FactsRow {
         cluster: genesis.cluster.clone(),
         epoch: genesis.epoch,
@@ -91,5 +93,5 @@ fn shard_row(genesis: &Genesis, index: u64, shard: &GenesisShard) -> Result<Shar
             Ok(SlotRow { slot, region, node, replica: replica_id(index, slot) })
         })
         .collect::<Result<_, Halt>>()?;
-    Ok(ShardRow { group: shard.group, code, slots, homes: 0, tenants: 0, changing: None })
+    Ok(ShardRow { group: shard.group, code, slots, homes: 0, tenants: 0, changing: None, clock_ms: genesis.clock_ms })
 }

@@ -113,6 +113,6 @@ fn execute(
             };
             tokens::issue(at, tables, by, &wish)
         }
-        OperatorBody::CreateShard { slots } => shards::create(tables, facts, at.index, slots),
+        OperatorBody::CreateShard { slots } => shards::create(tables, facts, at, slots),
     }
 }

@@ -78,6 +78,8 @@ pub struct ShardRow {
     pub tenants: u64,
     /// The replacement of one of its members, while it is under way.
     pub changing: Option<Changing>,
+    /// The cluster group's clock when the shard was created: the shard's begins there. In milliseconds since 1970.
+    pub clock_ms: u64,
 }
 
 /// A slot of a shard and the member that fills it.

@@ -4,6 +4,7 @@
 use strongroom_format::id::{GroupId, NodeName, Slot};
 use strongroom_format::outcome::Done;
 
+use crate::cluster::at::At;
 use crate::cluster::members;
 use crate::cluster::rows::{FactsRow, NodeRow, ShardRow, SlotRow};
 use crate::genesis::Genesis;
@@ -13,7 +14,7 @@ use crate::tables::Tables;
 use crate::topology::Topology;
 
 /// Creates a shard on nodes that are there.
-pub(crate) fn create(tables: &mut dyn Tables, facts: &FactsRow, index: u64, slots: &[NodeName]) -> Ruled<Done> {
+pub(crate) fn create(tables: &mut dyn Tables, facts: &FactsRow, at: &At, slots: &[NodeName]) -> Ruled<Done> {
     let space = Space::whole();
     let nodes: Vec<((NodeName,), NodeRow)> = space.range(&*tables, &(), Genesis::NODES_MAX)?;
     let shards: Vec<((GroupId,), ShardRow)> = space.range(&*tables, &(), Genesis::SHARDS_MAX)?;
@@ -35,10 +36,11 @@ pub(crate) fn create(tables: &mut dyn Tables, facts: &FactsRow, index: u64, slot
             return Err(limit("groups on one node"));
         }
     }
-    let mut row = ShardRow { group, code, slots: Vec::new(), homes: 0, tenants: 0, changing: None };
+    let mut row =
+        ShardRow { group, code, slots: Vec::new(), homes: 0, tenants: 0, changing: None, clock_ms: at.clock_ms };
     for (slot, name) in (0..).map(Slot).zip(slots) {
         let region = topology.region_of.get(name).ok_or_else(|| impossible("a checked slot has no node"))?;
-        let replica = members::allot(tables, group, index, slot)?;
+        let replica = members::allot(tables, group, at.index, slot)?;
         row.slots.push(SlotRow { slot, region: (*region).clone(), node: name.clone(), replica });
     }
     space.put(tables, &(group,), &row)?;

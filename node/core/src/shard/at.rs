@@ -16,8 +16,12 @@ pub(crate) struct At<'a> {
     pub(crate) facts: &'a ShardFacts,
     /// Where in the log.
     pub(crate) place: Place,
-    /// `E`.
+    /// `E`: rights run on it.
     pub(crate) now_ms: u64,
+    /// The compliance clock, in milliseconds since 1970: locks end on it.
+    pub(crate) clock_ms: u64,
+    /// How many ticks there were.
+    pub(crate) ticks: u64,
     /// Whether the group decides nothing, because its voters hold different states.
     pub(crate) disputed: bool,
     /// The leader's wall clock: a label.

@@ -117,6 +117,7 @@ mod tests {
             group: GroupId(1),
             code: Code { k, m },
             members: (0..k + m).map(member).collect(),
+            clock_ms: 0,
         }
     }
 

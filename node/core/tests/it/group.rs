@@ -31,6 +31,8 @@ pub fn epoch() -> ClusterEpoch {
     ClusterEpoch::from_bytes(fixed("epoch"))
 }
 
+/// Where the cluster's clock begins.
+pub const BEGAN_MS: u64 = 1_700_000_000_000;
 pub const MINUTE_MS: u64 = 60_000;
 pub const HOUR_MS: u64 = 3_600_000;
 

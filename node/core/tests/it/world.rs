@@ -18,7 +18,7 @@ use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::role::{OperatorRole, Plane, Role};
 use strongroom_format::sign::{self, SigningKey};
 
-use crate::group::{Group, HOUR_MS, claim, done, epoch, fixed, identity, node_key, one, signing_key};
+use crate::group::{BEGAN_MS, Group, HOUR_MS, claim, done, epoch, fixed, identity, node_key, one, signing_key};
 use crate::tenant::{ADMIN, OFFICER, OPERATOR, OTHER_WRITER, Tenant, WALL_END, WRITER, policy, token, token_key};
 
 /// The genesis of `nodes` nodes in `regions` regions with `shards` shards.
@@ -51,6 +51,7 @@ pub fn genesis(nodes: usize, regions: usize, shards: u32) -> Genesis {
         ],
         accept_region_loss: false,
         single_node: nodes == 1,
+        clock_ms: BEGAN_MS,
     };
     genesis.place_shards(shards);
     genesis
@@ -140,6 +141,7 @@ impl World {
                     signing_key: key(slot.node.clone()),
                 })
                 .collect(),
+            clock_ms: shard.clock_ms,
         };
         map.shards.iter().map(facts).collect()
     }

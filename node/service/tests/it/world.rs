@@ -97,7 +97,7 @@ impl World {
         let root = RootKey::from_secret(secret(0x11)).unwrap();
         let writer = SigningKey::from_secret(secret(0x12)).unwrap();
         let facts = tenant(&root, &writer, TENANT, "acme");
-        let shard = Arc::new(Shard { group: SHARD, code: CODE, members: vec![member()], changing: None });
+        let shard = Arc::new(Shard { group: SHARD, code: CODE, members: vec![member()], changing: None, clock_ms: 0 });
         let (publisher, topology) = publish(topology(&shard, &facts));
 
         let replica = shard.members[0].replica;
@@ -366,6 +366,7 @@ fn genesis() -> Genesis {
         ],
         accept_region_loss: false,
         single_node: true,
+        clock_ms: 0,
     };
     genesis.place_shards(1);
     genesis
