@@ -229,13 +229,11 @@ pub enum TenantState {
     Ended,
 }
 
-/// Time that the leader counted.
+/// Time passed: how much is in the reports, not in the leader's word.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Tick {
     /// The digest of the tick before ([`Tick::digest`]); zeros for the first.
     pub previous: Digest,
-    /// Raw monotonic milliseconds that the leader counted since it applied the tick before.
-    pub elapsed_ms: u64,
     /// The voters' reports, sorted by replica id: those of a majority at least (`clock.rs`).
     pub reports: Vec<Report>,
 }

@@ -10,6 +10,7 @@ mod all_below_a_part_exists;
 mod audit_head_is_the_tree;
 mod audit_logs_only_grow;
 mod changes_come_one_at_a_time;
+mod clock_is_never_ahead;
 mod cluster_adds_up;
 mod counts_recount;
 mod decisions_never_flip;
@@ -24,6 +25,7 @@ mod issuers_only_tighten;
 mod leases_keep_their_budgets;
 mod locks_are_in_range;
 mod members_fill_every_slot;
+mod no_voter_keeps_time_in_hand;
 mod parts_follow_their_snapshots;
 mod replica_ids_are_never_given_again;
 mod sessions_are_bounded;
@@ -58,6 +60,8 @@ type StepLaw = fn(&State, &State) -> Result<(), String>;
 const OF_EVERY_GROUP: &[(&str, Law)] = &[
     ("digest_is_the_recomputed_one", digest_is_the_recomputed_one::check),
     ("fenced_are_a_minority", fenced_are_a_minority::check),
+    ("clock_is_never_ahead", clock_is_never_ahead::check),
+    ("no_voter_keeps_time_in_hand", no_voter_keeps_time_in_hand::check),
 ];
 
 const OF_THE_CLUSTER: &[(&str, Law)] = &[
@@ -90,6 +94,7 @@ const OF_SHARDS: &[(&str, Law)] = &[
 const STEPS_OF_EVERY_GROUP: &[(&str, StepLaw)] = &[
     ("time_never_goes_back", time_never_goes_back::check),
     ("voters_are_remembered", voters_are_remembered::check),
+    ("clock_is_never_ahead", clock_is_never_ahead::check_step),
     ("changes_come_one_at_a_time", changes_come_one_at_a_time::check_step),
     ("replica_ids_are_never_given_again", replica_ids_are_never_given_again::check_step),
     ("members_fill_every_slot", members_fill_every_slot::check_step),

@@ -10,6 +10,7 @@
 //! Not here: where rows live (`node/consensus`), who may connect (`node/identity`), bytes of chunks (`node/chunks`).
 
 mod attempt;
+pub mod baselines;
 pub mod claims;
 pub mod clock;
 pub mod cluster;
@@ -34,3 +35,4 @@ pub mod tables;
 mod text;
 pub mod topology;
 pub mod voters;
+pub mod walls;

@@ -6,8 +6,8 @@
 //!
 //! A majority is always one of all voters, but a fenced voter is never counted into it. A report names the tick before,
 //! whose digest nobody knows earlier, so none can be kept for later; and it names its group, voter and life of the
-//! cluster, so none is good elsewhere. Laws: `laws/fenced_are_a_minority.rs`, `laws/voters_are_remembered.rs`. Not here: how
-//! time moves (`clock.rs`), who collects reports (`node/service`).
+//! cluster, so none is good elsewhere. Law: `laws/fenced_are_a_minority.rs`. Not here: how time moves and what is remembered
+//! of a report (`clock.rs`), who collects reports (`node/service`).
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::entry::{Report, Tick};
 use crate::row::Space;
 use crate::stop::{Ruled, invalid, limit};
 use crate::tables::{Halt, Reads, Tables};
-use crate::voters::{self, Electorate, FencedRow, VoterRow};
+use crate::voters::{self, Electorate, FencedRow};
 
 /// So many ticks in a row with reports of all voters and no digest of a majority stop a group.
 pub const DISPUTES_MAX: u8 = 3;
@@ -50,8 +50,8 @@ pub(crate) fn verify(reads: &dyn Reads, electorate: &Electorate, tick: &Tick) ->
     Ok(())
 }
 
-/// Notes what the voters said in the tick of this number, and fences who holds another state than the majority. Returns
-/// how many disputes in a row there are now.
+/// Fences who holds another state than the majority, by the reports in the tick of this number. Returns how many disputes
+/// in a row there are now.
 pub(crate) fn compare(
     tables: &mut dyn Tables,
     electorate: &Electorate,
@@ -62,15 +62,6 @@ pub(crate) fn compare(
     let mut said: BTreeMap<Digest, usize> = BTreeMap::new();
     let mut counted = Vec::new();
     for Report { value, .. } in reports {
-        let row = VoterRow {
-            incarnation: value.incarnation,
-            running_ms: value.running_ms,
-            wall_unix_ms: value.wall_unix_ms,
-            durable_index: value.durable_index,
-            vote_term: value.vote_term,
-            digest: value.digest,
-        };
-        Space::whole().put(tables, &(value.replica,), &row)?;
         if !voters::is_fenced(&*tables, value.replica)? {
             counted.push(value);
             *said.entry(value.digest).or_default() += 1;

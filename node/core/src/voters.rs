@@ -3,12 +3,14 @@
 //!     shard: the members of the first `min(k + m, 2m + 1)` slots ─┐
 //!     cluster group: the nodes that vote ─────────────────────────┴─▶ Electorate ──reports──▶ VoterRow · FencedRow
 //!
-//! Both rows go when their replica id votes no more. Not here: what a report must fulfil and what follows from it
-//! (`reports.rs`), who becomes a voter (`shard/members.rs`, `cluster/votes.rs`).
+//! Both rows go when their replica id votes no more. Not here: what a report must fulfil (`reports.rs`), what it votes for
+//! (`baselines.rs`), who becomes a voter (`shard/members.rs`, `cluster/votes.rs`).
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use strongroom_format::id::{ClusterEpoch, Digest, GroupId, NodeName, PublicKey, ReplicaId};
 
+use crate::baselines::Baseline;
+use crate::entry::ReportFacts;
 use crate::row::{Space, rows};
 use crate::tables::{Halt, Reads, Tables};
 
@@ -27,6 +29,25 @@ pub struct VoterRow {
     pub vote_term: u64,
     /// Its digest at the tick before.
     pub digest: Digest,
+    /// The number of the tick in which it said so.
+    pub tick: u64,
+    /// What its running clock is counted from.
+    pub baseline: Baseline,
+}
+
+impl VoterRow {
+    /// Whether the voter's running clock ran on to this report, in the tick of this number: it said something in the tick
+    /// before, did not start again meanwhile, and its clock did not go back. Else nobody knows what it counted.
+    pub fn ran_on(&self, said: &ReportFacts, number: u64) -> bool {
+        self.tick.checked_add(1) == Some(number)
+            && self.incarnation == said.incarnation
+            && self.running_ms <= said.running_ms
+    }
+
+    /// What it voted for when it said so, in milliseconds of `E`; at most 2 s ahead of it.
+    pub fn vote_ms(&self) -> u64 {
+        self.baseline.vote_ms(self.running_ms)
+    }
 }
 
 /// A voter that holds another state than the majority: it neither leads, votes nor sweeps, and its reports count no more.

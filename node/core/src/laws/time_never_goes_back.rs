@@ -6,7 +6,7 @@ use crate::rules::{AppliedRow, RulesRow};
 
 pub(crate) fn check(before: &State, after: &State) -> Result<(), String> {
     let time = |state: &State| -> Result<_, String> {
-        let clock = state.shared::<ClockRow>()?.pop().map(|(_, row)| (row.elapsed_ms, row.ticks));
+        let clock = state.shared::<ClockRow>()?.pop().map(|(_, row)| (row.elapsed_ms, row.ticks, row.clock_ms));
         let applied = state.shared::<AppliedRow>()?.pop().map(|(_, row)| row.index);
         let rules = state.shared::<RulesRow>()?.pop().map(|(_, row)| row.version);
         Ok((clock, applied, rules))

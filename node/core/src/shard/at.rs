@@ -19,8 +19,10 @@ pub(crate) struct At<'a> {
     /// `E`: rights run on it.
     pub(crate) now_ms: u64,
     /// The compliance clock, in milliseconds since 1970: locks end on it.
+    #[allow(dead_code, reason = "the rules of locks read it")]
     pub(crate) clock_ms: u64,
     /// How many ticks there were.
+    #[allow(dead_code, reason = "the rules of locks read it")]
     pub(crate) ticks: u64,
     /// Whether the group decides nothing, because its voters hold different states.
     pub(crate) disputed: bool,

@@ -43,6 +43,8 @@ pub struct Group {
     pub tables: MemoryTables,
     pub log: Vec<(u64, Vec<u8>)>,
     index: u64,
+    /// What every voter's running clock shows: true time.
+    running_ms: u64,
 }
 
 impl Group {
@@ -51,7 +53,7 @@ impl Group {
             GroupId::CLUSTER => Box::new(ClusterMachine::new()),
             shard => Box::new(ShardMachine::new(shard)),
         };
-        Self { group, machine, tables: MemoryTables::default(), log: Vec::new(), index: 1 }
+        Self { group, machine, tables: MemoryTables::default(), log: Vec::new(), index: 1, running_ms: 0 }
     }
 
     /// Applies an entry's bytes and checks all laws.
@@ -69,7 +71,7 @@ impl Group {
     pub fn apply(&mut self, commands: Vec<EntryCommand>) -> Vec<Outcome> {
         let entry = Entry {
             salt: fixed(&format!("salt {} {}", self.group, self.index)),
-            wall_unix_ms: 1_700_000_000_000 + self.index,
+            wall_unix_ms: BEGAN_MS + self.index,
             commands,
         };
         self.apply_bytes(codec::encode(&entry))
@@ -110,20 +112,34 @@ impl Group {
         }
     }
 
-    /// A tick for which all voters vouch.
+    /// A tick after so much time, for which all voters vouch. Where one of them began anew, or was silent in the tick
+    /// before, another one comes first: it does not know yet how much time passed.
     pub fn tick(&mut self, elapsed_ms: u64) -> Outcome {
-        let reports = self.reports();
-        self.tick_with(elapsed_ms, reports)
+        let view = self.view();
+        let ran_on = |voter: &VoterView| voter.last.is_some_and(|last| last.tick == view.clock.ticks);
+        if !view.voters.iter().all(ran_on) {
+            self.tick_with(self.reports());
+            // What passed within the millisecond of a first report is not counted.
+            self.wait(1);
+        }
+        self.wait(elapsed_ms);
+        self.tick_with(self.reports())
     }
 
-    pub fn tick_with(&mut self, elapsed_ms: u64, reports: Vec<Report>) -> Outcome {
+    pub fn tick_with(&mut self, reports: Vec<Report>) -> Outcome {
         let previous = self.view().clock.last_tick;
-        self.node(NodeCommand::Tick(Tick { previous, elapsed_ms, reports }))
+        self.node(NodeCommand::Tick(Tick { previous, reports }))
     }
 
-    /// A tick without the reports of some voters, whose states others do not share: who has the state `a` says what all
+    /// Lets time pass, which nobody has reported yet.
+    pub fn wait(&mut self, elapsed_ms: u64) {
+        self.running_ms += elapsed_ms;
+    }
+
+    /// A tick after so much time without the reports of some voters, whose states others do not share: who has the state `a` says what all
     /// others with that state say. Voters by their nodes.
     pub fn tick_of(&mut self, elapsed_ms: u64, silent: &[&str], states: &[(&str, &str)]) -> Outcome {
+        self.wait(elapsed_ms);
         let view = self.view();
         let node_of = |of: ReplicaId| view.voters.iter().find(|voter| voter.replica == of).unwrap().node.to_string();
         let mut reports = Vec::new();
@@ -136,7 +152,7 @@ impl Group {
                 reports.push(self.sign(facts));
             }
         }
-        self.tick_with(elapsed_ms, reports)
+        self.tick_with(reports)
     }
 
     /// The nodes of the voters that are fenced.
@@ -151,8 +167,8 @@ impl Group {
         let said = |voter: &VoterView| {
             let measured = Measured {
                 incarnation: fixed(&format!("incarnation of {}", voter.node)),
-                running_ms: self.index * 1000,
-                wall_unix_ms: 1_700_000_000_000 + self.index,
+                running_ms: self.running_ms,
+                wall_unix_ms: BEGAN_MS + self.running_ms,
                 durable_index: self.index,
                 vote_term: 7,
             };

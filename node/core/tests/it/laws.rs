@@ -136,6 +136,26 @@ fn a_count_that_is_off_by_one_is_found_by_the_recount() {
 }
 
 #[test]
+fn time_that_was_put_ahead_is_found() {
+    let world = lived_in();
+    for (group, of) in &world.groups {
+        // The clock stands behind version, E and where it began; a voter's baseline ends with its E.
+        for (table, from_start, law) in
+            [(2, Some(17 + 6), "clock_is_never_ahead"), (4, None, "no_voter_keeps_time_in_hand")]
+        {
+            let row = of.tables.rows().find(|(found, ..)| found.0 == table);
+            let (key, mut value) = row.map(|(_, key, value)| (key.to_vec(), value.to_vec())).unwrap();
+            let at = from_start.unwrap_or(value.len() - 2);
+            value[at] ^= 1;
+            let mut tables = of.tables.clone();
+            tables.put(Table(table), &key, &value).unwrap();
+            forge(&mut tables, *group);
+            assert_eq!(found_by(*group, &of.tables, &tables), Some(law));
+        }
+    }
+}
+
+#[test]
 fn n90_an_edited_audit_leaf_is_found_by_the_tree() {
     let world = lived_in();
     let home = world.tenant("acme").home;

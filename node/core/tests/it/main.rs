@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod adversary;
 mod audit;
 mod backup;
+mod clock;
 mod cluster;
 mod entries;
 mod governance;

@@ -30,15 +30,15 @@ fn n70_a_tick_counts_only_where_a_majority_vouches_for_it_in_order() {
         let shard = world.group(group);
         let reports = shard.reports();
         for few in [&reports[..0], &reports[..1]] {
-            assert!(matches!(refused(shard.tick_with(1, few.to_vec())), Refusal::Invalid { .. }));
+            assert!(matches!(refused(shard.tick_with(few.to_vec())), Refusal::Invalid { .. }));
         }
         let twice = vec![reports[0].clone(), reports[0].clone()];
-        assert!(matches!(refused(shard.tick_with(1, twice)), Refusal::Invalid { .. }));
+        assert!(matches!(refused(shard.tick_with(twice)), Refusal::Invalid { .. }));
         let unsorted = vec![reports[1].clone(), reports[0].clone()];
-        assert!(matches!(refused(shard.tick_with(1, unsorted)), Refusal::Invalid { .. }));
-        assert_eq!(shard.view().clock.elapsed_ms, 0);
-        done(shard.tick_with(1, reports[1..].to_vec()));
-        assert_eq!(shard.view().clock.elapsed_ms, 1);
+        assert!(matches!(refused(shard.tick_with(unsorted)), Refusal::Invalid { .. }));
+        assert_eq!(shard.view().clock.ticks, 0);
+        done(shard.tick_with(reports[1..].to_vec()));
+        assert_eq!(shard.view().clock.ticks, 1);
     }
 }
 
@@ -58,19 +58,20 @@ fn n127_a_report_for_another_group_life_or_tick_or_of_no_voter_spoils_the_tick()
         let shard = world.group(group);
         let earlier = shard.reports();
         done(shard.tick(1));
-        assert_eq!(refused(shard.tick_with(1, earlier)), Refusal::VersionConflict, "kept for later");
+        let ticks = shard.view().clock.ticks;
+        assert_eq!(refused(shard.tick_with(earlier)), Refusal::VersionConflict, "kept for later");
         let elsewhere = changed(shard, 1, |facts| facts.group = GroupId(7));
-        assert_eq!(refused(shard.tick_with(1, elsewhere)), Refusal::WrongGroup);
+        assert_eq!(refused(shard.tick_with(elsewhere)), Refusal::WrongGroup);
         let other_life = changed(shard, 1, |facts| facts.epoch = ClusterEpoch::from_bytes([1; 16]));
-        assert_eq!(refused(shard.tick_with(1, other_life)), Refusal::WrongGroup);
+        assert_eq!(refused(shard.tick_with(other_life)), Refusal::WrongGroup);
         let stale = changed(shard, 1, |facts| facts.previous = Digest::from_bytes([1; 32]));
-        assert_eq!(refused(shard.tick_with(1, stale)), Refusal::VersionConflict);
+        assert_eq!(refused(shard.tick_with(stale)), Refusal::VersionConflict);
         let stranger = changed(shard, 2, |facts| facts.replica = ReplicaId(facts.replica.0 + 256));
-        assert_eq!(refused(shard.tick_with(1, stranger)), Refusal::Identity);
+        assert_eq!(refused(shard.tick_with(stranger)), Refusal::Identity);
         let mut forged = shard.reports();
         forged[1].value.durable_index += 1;
-        assert_eq!(refused(shard.tick_with(1, forged)), Refusal::Signature);
-        assert_eq!(shard.view().clock.elapsed_ms, 1);
+        assert_eq!(refused(shard.tick_with(forged)), Refusal::Signature);
+        assert_eq!(shard.view().clock.ticks, ticks);
     }
 }
 
