@@ -42,7 +42,7 @@ pub struct NodeStatus {
 }
 
 /// One shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ShardStatus {
     /// Its group.
     pub id: GroupId,
@@ -58,6 +58,8 @@ pub struct ShardStatus {
     pub fenced: Vec<String>,
     /// The member that is being replaced.
     pub changing: Option<String>,
+    /// Its clock, if it answered.
+    pub clock: Option<Clock>,
 }
 
 /// Blobs by how many of their fragments are where they should be.
@@ -73,18 +75,21 @@ pub struct BlobCounts {
     pub lost: u64,
 }
 
-/// The clock by which sessions, grants and locks run.
+/// A shard's compliance clock: locks end on it. Nothing sets it; it moves where a majority of the shard's voters vouches for
+/// it, and is never ahead of true time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clock {
-    /// What has passed on it since the cluster began.
+    /// What the voters have counted since the shard began; sessions and grants end on that.
     pub elapsed: Duration,
-    /// How far it is behind the wall clock, in seconds.
+    /// What it shows, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// How far it is behind the wall clock of the node that answered, in seconds.
     pub wall_lag_s: f64,
     /// Whether it runs.
     pub state: ClockState,
-    /// The most by which it can be wrong.
+    /// How late it may be where all is well.
     pub bound: Duration,
-    /// Why it is held; empty if it is not.
+    /// Why it is held, or later than that; empty if it is not.
     pub why: String,
 }
 
@@ -122,19 +127,22 @@ fn read(reply: pb::StatusReply) -> Result<Status> {
     let clock = reply.clock.map(read_clock).transpose()?;
     let node =
         |node: pb::NodeStatus| NodeStatus { name: node.name, region: node.region, up: node.up, version: node.version };
-    let shard = |shard: pb::ShardStatus| ShardStatus {
-        id: GroupId(shard.id),
-        code: shard.code,
-        leader: Some(shard.leader).filter(|name| !name.is_empty()),
-        members: shard.members,
-        applied: shard.applied,
-        fenced: shard.fenced,
-        changing: Some(shard.changing).filter(|name| !name.is_empty()),
+    let shard = |shard: pb::ShardStatus| -> Result<ShardStatus> {
+        Ok(ShardStatus {
+            id: GroupId(shard.id),
+            code: shard.code,
+            leader: Some(shard.leader).filter(|name| !name.is_empty()),
+            members: shard.members,
+            applied: shard.applied,
+            fenced: shard.fenced,
+            changing: Some(shard.changing).filter(|name| !name.is_empty()),
+            clock: shard.clock.map(read_clock).transpose()?,
+        })
     };
     Ok(Status {
         cluster: reply.cluster,
         nodes: reply.nodes.into_iter().map(node).collect(),
-        shards: reply.shards.into_iter().map(shard).collect(),
+        shards: reply.shards.into_iter().map(shard).collect::<Result<_>>()?,
         blobs: BlobCounts { total: blobs.total, full: blobs.full, thin: blobs.thin, lost: blobs.lost },
         clock,
     })
@@ -148,6 +156,7 @@ fn read_clock(clock: pb::ClockStatus) -> Result<Clock> {
     };
     Ok(Clock {
         elapsed: Duration::from_millis(clock.elapsed_ms),
+        unix_ms: clock.clock_ms,
         // What is no number would be no JSON either.
         wall_lag_s: if clock.wall_lag_s.is_finite() { clock.wall_lag_s } else { 0.0 },
         state,

@@ -415,6 +415,7 @@ pub fn status(cluster: String, status: ClusterStatus) -> pb::StatusReply {
         applied: shard.applied.unwrap_or_default(),
         fenced: shard.fenced.iter().map(ToString::to_string).collect(),
         changing: shard.changing.map(|node| node.to_string()).unwrap_or_default(),
+        clock: shard.clock.map(clock),
     };
     let usage = status.usage;
     // A fragment that another slot took is not where it should be: the blob survives less until it is brought home.
@@ -433,9 +434,10 @@ fn clock(clock: ClockStatus) -> pb::ClockStatus {
     pb::ClockStatus {
         elapsed_ms: clock.elapsed_ms,
         wall_lag_s: clock.wall_lag_s,
-        state: "running".into(),
+        state: if clock.held { "held" } else { "running" }.into(),
         bound_ms: clock.bound_ms,
-        why: String::new(),
+        why: clock.why,
+        clock_ms: clock.clock_ms,
     }
 }
 

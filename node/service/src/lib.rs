@@ -44,6 +44,7 @@ pub mod gate;
 pub mod gather;
 pub mod handover;
 pub mod holders;
+mod lag;
 mod leading;
 pub mod members;
 pub mod membership;

@@ -13,6 +13,9 @@ const BLOBS_LOST: &str = "strongroom_service_blobs_lost_total";
 const BAD: &str = "strongroom_service_fragments_bad_total";
 const WRONG: &str = "strongroom_service_fragments_wrong_total";
 const CLOCK_LAG: &str = "strongroom_clock_lag_seconds";
+const CLOCK_LAG_GREW: &str = "strongroom_clock_lag_grew_seconds";
+const CLOCK_HELD: &str = "strongroom_clock_held";
+const CLOCK_WALL_OFF: &str = "strongroom_clock_wall_off_seconds";
 const WORK: &str = "strongroom_service_worker_rounds_total";
 
 const FENCED: &str = "strongroom_service_replicas_fenced_total";
@@ -37,7 +40,26 @@ pub fn describe() {
     describe_counter!(BLOBS_LOST, Unit::Count, "Blobs for which too few good fragments were found");
     describe_counter!(BAD, Unit::Count, "Fragments met while gathering that were absent, damaged or wrong");
     describe_counter!(WRONG, Unit::Count, "Fragments among them that a member gave and that were not what it said");
-    describe_gauge!(CLOCK_LAG, Unit::Seconds, "How far the tick behind a shard's state lies in the past, by shard");
+    describe_gauge!(
+        CLOCK_LAG,
+        Unit::Seconds,
+        "How far a group's compliance clock lies behind its leader's wall clock, by shard"
+    );
+    describe_gauge!(
+        CLOCK_LAG_GREW,
+        Unit::Seconds,
+        "By how much that lag is more than its least of the last day, by shard"
+    );
+    describe_gauge!(
+        CLOCK_HELD,
+        Unit::Count,
+        "1 while no majority of wall clocks agrees and the clock stands, by shard"
+    );
+    describe_gauge!(
+        CLOCK_WALL_OFF,
+        Unit::Seconds,
+        "How far the voter's wall clock that is furthest off is off, by shard"
+    );
     describe_counter!(FENCED, Unit::Count, "Replicas of this node whose digest differed from the majority's");
     describe_gauge!(LOST, Unit::Count, "Replicas of this node that wait for a new replica id");
     describe_gauge!(BEHIND, Unit::Count, "Members that lack many entries, over all groups that this node leads");
@@ -78,8 +100,22 @@ pub(crate) fn fragments_bad(count: u64) {
     counter!(BAD).increment(count);
 }
 
-pub(crate) fn clock_lag(shard: u32, seconds: f64) {
-    gauge!(CLOCK_LAG, "shard" => shard.to_string()).set(seconds);
+/// How the clock of a group that this node leads is; times in milliseconds.
+pub(crate) fn clock(shard: u32, lag_ms: u64, grew_ms: u64, held: bool, wall_off_ms: u64) {
+    let shard = shard.to_string();
+    let seconds = |ms: u64| ms as f64 / 1000.0;
+    gauge!(CLOCK_LAG, "shard" => shard.clone()).set(seconds(lag_ms));
+    gauge!(CLOCK_LAG_GREW, "shard" => shard.clone()).set(seconds(grew_ms));
+    gauge!(CLOCK_HELD, "shard" => shard.clone()).set(f64::from(u8::from(held)));
+    gauge!(CLOCK_WALL_OFF, "shard" => shard).set(seconds(wall_off_ms));
+}
+
+/// This node leads the group no more: what it last showed would be old.
+pub(crate) fn clock_unknown(shard: u32) {
+    let shard = shard.to_string();
+    for gone in [CLOCK_LAG, CLOCK_LAG_GREW, CLOCK_HELD, CLOCK_WALL_OFF] {
+        gauge!(gone, "shard" => shard.clone()).set(0.0);
+    }
 }
 
 pub(crate) fn replica_fenced() {

@@ -11,14 +11,13 @@ use strongroom_format::id::{GroupId, NodeName, RegionName, TenantId};
 use strongroom_host::Host;
 use strongroom_peers::peers::Peers;
 
+use crate::lag;
 use crate::reads::Reads;
 use crate::route::Route;
 use crate::topology::InForce;
 
 /// A shard is asked for so long.
 const WITHIN: Duration = Duration::from_secs(2);
-/// How late time may pass where nothing waits for it, and two looks of the ticker.
-const BOUND_MS: u64 = 62_000;
 
 /// How the cluster is.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +48,7 @@ pub struct NodeStatus {
 }
 
 /// How a shard is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ShardStatus {
     /// Its group.
     pub group: GroupId,
@@ -65,17 +64,25 @@ pub struct ShardStatus {
     pub fenced: Vec<NodeName>,
     /// The member that is being replaced.
     pub changing: Option<NodeName>,
+    /// Its clock; `None`: nobody answered.
+    pub clock: Option<ClockStatus>,
 }
 
 /// How a shard's time is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClockStatus {
-    /// What its ticks have counted.
+    /// `E`: what its ticks have counted.
     pub elapsed_ms: u64,
-    /// How far the last tick's wall clock lies behind this node's.
+    /// The compliance clock, in milliseconds since 1970.
+    pub clock_ms: u64,
+    /// How far it lies behind this node's wall clock.
     pub wall_lag_s: f64,
+    /// Whether it stands, because no majority of wall clocks agrees.
+    pub held: bool,
     /// How late it may be where all is well.
     pub bound_ms: u64,
+    /// Why it stands or is later than that; empty: it is not.
+    pub why: String,
 }
 
 /// Asks how the cluster is. Clones are the same.
@@ -133,12 +140,13 @@ impl Statuses {
                 applied: view.as_ref().map(|view| view.applied),
                 fenced: view.iter().flat_map(fenced).collect(),
                 changing: shard.changing.and_then(|changing| shard.slot(changing.slot)).map(|one| one.node.clone()),
+                clock: view.as_ref().map(|view| clock(view, status.wall_unix_ms)),
             });
             add(&mut status.usage, &usage);
             if let Some(view) = view
                 && (status.clock.is_none() || Some(group) == home)
             {
-                status.clock = Some(self.clock(&view));
+                status.clock = Some(clock(&view, status.wall_unix_ms));
             }
         }
         status
@@ -160,12 +168,6 @@ impl Statuses {
         (view, usage)
     }
 
-    fn clock(&self, view: &GroupView) -> ClockStatus {
-        let wall_ms = self.host.clock().wall_unix_ns() / 1_000_000;
-        let lag_ms = if view.clock.ticks == 0 { 0 } else { wall_ms.saturating_sub(view.clock.wall_unix_ms) };
-        ClockStatus { elapsed_ms: view.clock.elapsed_ms, wall_lag_s: lag_ms as f64 / 1000.0, bound_ms: BOUND_MS }
-    }
-
     fn nodes(&self) -> Vec<NodeStatus> {
         let topology = self.topology.now();
         let status = |(node, place): (&NodeName, &crate::topology::NodePlace)| {
@@ -178,6 +180,17 @@ impl Statuses {
             NodeStatus { node: node.clone(), region: place.region.clone(), up, version }
         };
         topology.nodes.iter().map(status).collect()
+    }
+}
+
+fn clock(view: &GroupView, wall_ms: u64) -> ClockStatus {
+    ClockStatus {
+        elapsed_ms: view.clock.elapsed_ms,
+        clock_ms: view.clock.clock_ms,
+        wall_lag_s: lag::lag_ms(&view.clock, wall_ms) as f64 / 1000.0,
+        held: view.clock.held_since_ms.is_some(),
+        bound_ms: lag::BOUND_MS,
+        why: lag::why(view, wall_ms),
     }
 }
 
