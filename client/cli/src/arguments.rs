@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::audit_list::AuditList;
 use crate::commands::backup::Backup;
 use crate::commands::cat::Cat;
+use crate::commands::clock::Clock;
 use crate::commands::completions::Completions;
 use crate::commands::diff::Diff;
 use crate::commands::doctor::Doctor;
@@ -125,6 +126,8 @@ pub enum Command {
     Tenant(Tenant),
     /// Show nodes, shards, blobs and the clock.
     Status(Status),
+    /// Show the compliance clock, on which locks end.
+    Clock(Clock),
     /// Make a key: a tenant's root key, an identity's signing key, a writer's or a restorer's.
     InitKey(InitKey),
     /// Keys that exist: look at one, put it on paper, get it back from there.
@@ -274,6 +277,7 @@ impl Command {
             | Self::Identity(Identity::List(_))
             | Self::Issuer(Issuer::Accept(_))
             | Self::Status(_)
+            | Self::Clock(_)
             | Self::InitKey(_)
             | Self::Key(Key::Check(_) | Key::Sheet(_) | Key::Recover(_))
             | Self::Doctor(_)
@@ -329,6 +333,7 @@ impl Command {
             Self::Issuer(Issuer::Retire(command)) => command.run(context).await,
             Self::Issuer(Issuer::Revoke(command)) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
+            Self::Clock(command) => command.run(context).await,
             Self::InitKey(command) => command.run(context).await,
             Self::Key(Key::Check(command)) => command.run(context).await,
             Self::Key(Key::Sheet(command)) => command.run(context),

@@ -3,6 +3,7 @@
 pub mod audit_list;
 pub mod backup;
 pub mod cat;
+pub mod clock;
 pub mod completions;
 pub mod diff;
 pub mod doctor;

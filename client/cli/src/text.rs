@@ -97,13 +97,6 @@ pub fn time_of(moment: Moment) -> Option<String> {
     Timestamp::new(moment.seconds, nanos).ok().map(|time| time.to_string())
 }
 
-/// RFC 3339 in UTC, so many seconds ago.
-pub fn time_ago(seconds: f64) -> Option<String> {
-    let ago = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
-    let now = Timestamp::now().checked_sub(ago).ok()?;
-    Timestamp::from_millisecond(now.as_millisecond()).ok().map(|time| time.to_string())
-}
-
 /// Bytes for people: three figures and a unit.
 pub fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -210,8 +203,6 @@ mod tests {
         assert_eq!(time_of(Moment { seconds: 0, nanos: 0 }).unwrap(), "1970-01-01T00:00:00Z");
         assert_eq!(time_of(Moment { seconds: -1, nanos: 500_000_000 }).unwrap(), "1969-12-31T23:59:59.5Z");
         assert_eq!(time_of(Moment { seconds: i64::MAX, nanos: 0 }), None);
-        assert!(time_ago(0.5).unwrap().ends_with('Z'));
-        assert_eq!(time_ago(f64::MAX), None);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! `status`: nodes, shards, blobs and the clock.
 
 use serde::Serialize;
-use strongroom::status::{self, ClockState};
+use strongroom::status;
 
+use crate::commands::clock::Shape;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::Item;
-use crate::text::{count, span, time_ago};
+use crate::text::count;
 
 /// Flags of `status`: none of its own.
 #[derive(Debug, clap::Args)]
@@ -27,7 +28,7 @@ struct Shown {
     nodes: Vec<Node>,
     shards: Vec<Shard>,
     blobs: Blobs,
-    clock: Clock,
+    clock: Shape,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,15 +58,6 @@ struct Blobs {
     full: u64,
     thin: u64,
     lost: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Clock {
-    time: Option<String>,
-    wall_lag_s: f64,
-    state: &'static str,
-    bound_ms: u64,
-    why: String,
 }
 
 impl Status {
@@ -104,29 +96,7 @@ impl From<status::Status> for Shown {
             nodes: status.nodes.into_iter().map(node).collect(),
             shards: status.shards.into_iter().map(shard).collect(),
             blobs: Blobs { total, full, thin, lost },
-            clock: status.clock.map_or_else(Clock::of_nobody, Clock::from),
-        }
-    }
-}
-
-impl Clock {
-    /// Nobody said how late it is: whoever waits for time waits.
-    fn of_nobody() -> Self {
-        Self { time: None, wall_lag_s: 0.0, state: "held", bound_ms: 0, why: "no shard answers".into() }
-    }
-}
-
-impl From<status::Clock> for Clock {
-    fn from(clock: status::Clock) -> Self {
-        Self {
-            time: time_ago(clock.wall_lag_s),
-            wall_lag_s: clock.wall_lag_s,
-            state: match clock.state {
-                ClockState::Running => "running",
-                ClockState::Held => "held",
-            },
-            bound_ms: u64::try_from(clock.bound.as_millis()).unwrap_or(u64::MAX),
-            why: clock.why,
+            clock: Shape::of(status.clock),
         }
     }
 }
@@ -159,10 +129,8 @@ impl Item for Shown {
         }
         let Blobs { total, full, thin, lost } = self.blobs;
         lines.push(format!("blobs: {total}, of which {full} full, {thin} thin, {lost} lost"));
-        let lag = span(std::time::Duration::try_from_secs_f64(self.clock.wall_lag_s).unwrap_or_default());
-        let time = self.clock.time.as_deref().unwrap_or("unknown");
-        lines.push(format!("clock: {}, at {time}, {lag} behind the wall\n  {}", self.clock.state, self.clock.why));
-        lines.join("\n").trim_end().to_owned()
+        lines.push(format!("clock: {}", self.clock.text()));
+        lines.join("\n")
     }
 }
 
@@ -190,7 +158,7 @@ mod tests {
                 changing: None,
             }],
             blobs: Blobs { total: 4, full: 3, thin: 1, lost: 0 },
-            clock: Clock {
+            clock: Shape {
                 time: Some("2026-11-26T00:00:00Z".into()),
                 wall_lag_s: 0.5,
                 state: "running",

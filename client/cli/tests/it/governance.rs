@@ -118,7 +118,17 @@ fn a_ca_is_accepted_registered_told_of_what_it_took_back_and_retired() {
     let (cluster, home) = (cluster(), tempfile::tempdir().unwrap());
     // Somebody's CAs: those of another cluster, which is never started.
     let elsewhere = home.path().join("elsewhere");
-    let founded = strongroomd(["init", "--cluster", "else", "--region", "north", "--data", text(&elsewhere)]);
+    let founded = strongroomd([
+        "init",
+        "--cluster",
+        "else",
+        "--region",
+        "north",
+        "--data",
+        text(&elsewhere),
+        "--time",
+        &jiff::Timestamp::now().to_string(),
+    ]);
     assert_eq!(founded.code, 0, "{}", founded.stderr);
     let (pem, dir) = (elsewhere.join("ca/tenant.pem"), elsewhere.join("ca/tenant"));
     let acceptance = home.path().join("acme.acceptance");

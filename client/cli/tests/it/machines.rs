@@ -102,8 +102,19 @@ fn a_look_at_a_node_says_what_is_well_and_what_is_wrong_and_what_to_do() {
         assert!(!looked.stdout.contains("WRONG"), "{}", looked.stdout);
     }
     // One that is not well, and does not run.
-    let founded =
-        strongroomd(["init", "--cluster", "sick", "--region", "north", "--port", "9701", "--data", text(home.path())]);
+    let founded = strongroomd([
+        "init",
+        "--cluster",
+        "sick",
+        "--region",
+        "north",
+        "--port",
+        "9701",
+        "--data",
+        text(home.path()),
+        "--time",
+        &jiff::Timestamp::now().to_string(),
+    ]);
     assert_eq!(founded.code, 0, "{}", founded.stderr);
     let node = home.path().join("node");
     let key = node.join("identity/signing.key");
