@@ -317,6 +317,8 @@ fn make(host: &Host, dir: &Path, plan: &DevPlan) -> anyhow::Result<Claim> {
         accept_region_loss: plan.regions < 3,
         // A development machine's disk may be nearly full; production keeps more.
         storage: Storage { reserve_bytes: 256 << 20 },
+        // All nodes share this machine's wall clock; whoever tries things out confirms it by trying.
+        clock_ms: host.clock().wall_unix_ns() / 1_000_000,
     };
     let founded = found::found(host, dir, &founding)?;
     fs::create_dir_all(dir.join("profiles"))?;

@@ -12,6 +12,7 @@ use strongroom_format::id::{ClusterName, IdentityId};
 use strongroom_format::role::Plane;
 use strongroom_host::Host;
 
+use crate::confirm;
 use crate::found::{self, Plan, PlannedNode};
 use crate::people;
 use crate::settings::{Listen, NodeSettings, Storage, endpoint};
@@ -33,6 +34,8 @@ pub struct Wish<'a> {
     pub address: Option<&'a str>,
     /// The first port.
     pub port: u16,
+    /// What a person says that the time is; `None`: ask.
+    pub time: Option<&'a str>,
 }
 
 /// Founds the cluster in `data`: the node's directory, and beside it the CAs' and the operator's profile.
@@ -55,6 +58,8 @@ pub fn init(wish: &Wish<'_>) -> anyhow::Result<()> {
         let port = port.checked_add(more).context("eight ports do not follow that one")?;
         ca_listen.push((plane, SocketAddr::new(listen.peer.ip(), port)));
     }
+    let host = Host::real();
+    let clock_ms = confirm::confirmed(&host, wish.time)?;
     let plan = Plan {
         cluster: cluster.clone(),
         nodes: vec![PlannedNode {
@@ -69,8 +74,8 @@ pub fn init(wish: &Wish<'_>) -> anyhow::Result<()> {
         operator: operator.clone(),
         accept_region_loss: wish.address.is_none(),
         storage: Storage::default(),
+        clock_ms,
     };
-    let host = Host::real();
     let founded = found::found(&host, &data, &plan)?;
     std::fs::create_dir_all(data.join("profiles")).context("cannot create the profiles' directory")?;
     let operator_at = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), listen.operator.port());

@@ -3,6 +3,7 @@
 //! Not here: what needs a tenant's or an operator's identity (`strongroom`, package `client/cli`).
 
 mod ca;
+mod confirm;
 mod demo;
 mod dev;
 mod doctor;
@@ -69,7 +70,7 @@ enum Command {
     /// With --address other machines can join, and shards are created when there are nodes to keep them. Without, it is
     /// one node with one shard that survives nothing (code 1+0): for trying out, not for the last copy of anything.
     #[command(after_help = "Example:\n  strongroomd init --cluster prod --region north --data /var/lib/strongroom \
-        --address 10.0.0.1\n\nIt says what to do next: CA processes, the node, tokens for the others.")]
+        --address 10.0.0.1 --time 2026-11-27T08:00:00Z\n\nIt says what to do next: CA processes, the node, tokens for the others.")]
     Init {
         /// The data directory to be.
         #[arg(long, env = "STRONGROOM_DATA")]
@@ -89,6 +90,10 @@ enum Command {
         /// The first of eight ports: tenants, nodes, operators, operations, enrolment, three CA processes.
         #[arg(long, env = "STRONGROOM_PORT", default_value_t = 7701)]
         port: u16,
+        /// What the time is by a clock that you trust, as RFC 3339. This machine's must agree within a minute: the
+        /// compliance clock begins there, and nothing sets it later. Without it, whoever sits at the terminal is asked.
+        #[arg(long, env = "STRONGROOM_TIME")]
+        time: Option<String>,
     },
     /// Make this machine a node of a cluster, with a token of an operator (`strongroom node token`).
     ///
@@ -230,13 +235,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(client_command);
     let done = match arguments.command {
         Command::Run { config } => wiring::run(&config),
-        Command::Init { data, cluster, region, node, address, port } => init::init(&init::Wish {
+        Command::Init { data, cluster, region, node, address, port, time } => init::init(&init::Wish {
             data: &data,
             cluster: &cluster,
             region: &region,
             node: node.as_deref(),
             address: address.as_deref(),
             port,
+            time: time.as_deref(),
         }),
         Command::Join { token, data, address, port } => wiring::block_on(join::join(&token, &data, &address, port)),
         Command::Ca { plane, dir, listen, days, days_max } => {

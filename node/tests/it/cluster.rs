@@ -204,12 +204,18 @@ impl Cluster {
 
     /// Starts a dead node from its argv, as anybody may.
     pub fn restart(&mut self, name: &str) {
+        self.restart_in(name, &[], &[]);
+    }
+
+    /// The same behind another program, which runs what follows it, and with an environment.
+    pub fn restart_in(&mut self, name: &str, before: &[&str], environment: &[(&str, &str)]) {
         assert!(self.pid(name).is_none(), "node {name} is dead");
         let log = OpenOptions::new().append(true).open(self.home.join("dev.log")).expect("the log is there");
-        let argv = &self.node(name).argv;
-        let child = Command::new(&argv[0])
-            .args(&argv[1..])
+        let mut argv = before.iter().copied().chain(self.node(name).argv.iter().map(String::as_str));
+        let child = Command::new(argv.next().expect("an argv is not empty"))
+            .args(argv)
             .env_clear()
+            .envs(environment.iter().copied())
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -5,6 +5,7 @@ mod awkward;
 mod bearer;
 mod canaries;
 mod claims;
+mod clocks;
 mod cluster;
 mod digests;
 mod ends;

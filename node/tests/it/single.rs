@@ -48,6 +48,7 @@ impl Single {
         let founded = strongroomd()
             .args(["init", "--cluster", "alone", "--region", "north", "--port", &first_port.to_string(), "--data"])
             .arg(home.path())
+            .args(["--time", &jiff::Timestamp::now().to_string()])
             .output()
             .expect("strongroomd runs");
         assert!(founded.status.success(), "{}", String::from_utf8_lossy(&founded.stderr));
