@@ -138,23 +138,29 @@ impl Offsets {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes and needs libfaketime; run by name"]
-async fn n68_n69_n129_wall_clocks_that_are_set_while_nodes_run_hurry_nothing() {
+/// A cluster whose nodes run under libfaketime, all right still; nothing where that is not installed.
+async fn under_faketime() -> Option<(Attacked, Offsets)> {
     let Some(library) = faketime() else {
         eprintln!("skipped: there is no libfaketime here (Debian: apt-get install faketime)");
-        return;
+        return None;
     };
     let mut attacked = Attacked::start();
-    let names = attacked.cluster.names();
     let offsets = Offsets { directory: attacked.cluster.scratch() };
-    let set = |these: &[&str]| names.iter().zip(these).for_each(|(name, offset)| offsets.set(name, offset));
-    let right = ["+0", "+0", "+0"];
-    set(&right);
-    create_vault(&attacked.cluster, "acme", "papers").await;
+    attacked.cluster.names().iter().for_each(|name| offsets.set(name, "+0"));
     attacked.restart(&[], |name| offsets.environment(&library, name));
     let before = attacked.looked().await;
     attacked.until_each("clocks run under libfaketime", &before, runs).await;
+    Some((attacked, offsets))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes and needs libfaketime; run by name"]
+async fn n68_n69_n129_wall_clocks_that_are_set_while_nodes_run_hurry_nothing() {
+    let Some((attacked, offsets)) = under_faketime().await else { return };
+    let names = attacked.cluster.names();
+    let set = |these: &[&str]| names.iter().zip(these).for_each(|(name, offset)| offsets.set(name, offset));
+    let right = ["+0", "+0", "+0"];
+    create_vault(&attacked.cluster, "acme", "papers").await;
 
     // Forward, on one, two and all nodes: within the life of a certificate everything goes on.
     for (these, what) in [
@@ -201,6 +207,15 @@ async fn n68_n69_n129_wall_clocks_that_are_set_while_nodes_run_hurry_nothing() {
     trees::assert_equal(&tree, &to);
     set(&right);
     attacked.until_each("wall clocks agree again", &before, runs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes and needs libfaketime; run by name"]
+async fn n68_n69_wall_clocks_that_are_set_beyond_all_certificates_or_strobed_hurry_nothing() {
+    let Some((attacked, offsets)) = under_faketime().await else { return };
+    let names = attacked.cluster.names();
+    let set = |these: &[&str]| names.iter().zip(these).for_each(|(name, offset)| offsets.set(name, offset));
+    let right = ["+0", "+0", "+0"];
 
     // Beyond the life of certificates nobody talks to anybody; afterwards nothing was gained by it.
     for far in ["+100y", "-1y", "-100y"] {
