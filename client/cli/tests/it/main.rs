@@ -11,6 +11,7 @@ mod health;
 mod interrupted;
 mod keys;
 mod machines;
+mod many_keys;
 mod ordinary;
 mod page;
 mod paper;
