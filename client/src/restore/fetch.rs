@@ -4,7 +4,8 @@
 //!   runs of a shard ─▶ waiting ─▶ member 1 ─ FetchRun ═▶ open, verify ─▶ sink
 //!                        │  ▲ └─▶ member 2 ─ …                │
 //!                        │  └──── what failed, for others ◀───┘
-//!                        └──── nothing waits: take half of what the slowest still has
+//!                        └──── nothing waits: take half of what the slowest still has; it is stopped when all it has
+//!                              left was taken
 //! ```
 //!
 //! Promises: every wanted chunk is given to the sink once, verified, or reported lost after every member that answers
@@ -33,8 +34,11 @@ use super::index::RunNode;
 use super::open::{NotTaken, dek_of, take};
 use crate::error::{Answered, Error, Result, answered};
 
-/// Blobs that wait to be opened, and what they are opened into, take at most so many bytes.
-const MEMORY_BYTES: usize = 64 << 20;
+/// Blobs that wait to be opened, and what they are opened into, take at most so many bytes for each that is opened at once:
+/// what waits is lost if the restore is killed.
+const MEMORY_BYTES_EACH: usize = 8 << 20;
+/// All together at most so many.
+const MEMORY_BYTES_MAX: usize = 64 << 20;
 /// So many members send at once: each has a window of bytes under way.
 const STREAMS_MAX: usize = 18;
 /// A member that is silent for so long is passed over.
@@ -98,12 +102,13 @@ pub(crate) async fn fetch(gate: &Arc<Gate>, kind: Kind, wanted: Vec<WantedRun>, 
         }
     }
     let topology = gate.client.topology();
+    let at_once = std::thread::available_parallelism().map_or(2, usize::from) + 1;
     let shared = Arc::new(Shared {
         gate: Arc::clone(gate),
         kind,
         sink,
-        opening: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from) + 1),
-        memory: Arc::new(Semaphore::new(MEMORY_BYTES)),
+        opening: Semaphore::new(at_once),
+        memory: Arc::new(Semaphore::new((at_once * MEMORY_BYTES_EACH).min(MEMORY_BYTES_MAX))),
         streams: Semaphore::new(STREAMS_MAX),
         fragments_bad: AtomicU64::new(0),
         blobs_rebuilt: AtomicU64::new(0),
@@ -252,6 +257,11 @@ impl GroupState {
         handed
     }
 
+    /// Whether anything that was handed out under a ticket is not had yet, and not taken by others.
+    fn wants(&self, ticket: u64) -> bool {
+        self.taken.get(&ticket).is_some_and(|task| !task.left().is_empty())
+    }
+
     /// Puts back what a member did not give.
     fn give_back(&mut self, ticket: u64) {
         let Some(task) = self.taken.remove(&ticket) else { return };
@@ -347,7 +357,7 @@ impl Worker {
                 self.work.wait(Duration::from_millis(100)).await;
                 continue;
             };
-            let ended = self.ask(&run, &positions).await;
+            let ended = self.ask(ticket, &run, &positions).await;
             self.work.lock().give_back(ticket);
             match ended {
                 Ok(()) => rest = REST,
@@ -365,7 +375,7 @@ impl Worker {
     }
 
     /// Asks the member for some chunks of a run, and takes what it gives.
-    async fn ask(&self, run: &Arc<Run>, positions: &BTreeSet<usize>) -> std::result::Result<(), Silent> {
+    async fn ask(&self, ticket: u64, run: &Arc<Run>, positions: &BTreeSet<usize>) -> std::result::Result<(), Silent> {
         let gate = &self.shared.gate;
         let nodes = &gate.client.0.nodes;
         let whole = positions.len() == run.node.entries.len();
@@ -382,7 +392,12 @@ impl Worker {
         let opened = timeout(SILENCE, nodes.fetch_run(&self.endpoint, &request)).await.map_err(|_| silent())??;
         let mut stream = opened.map_err(|status| self.broken(&status))?;
         let mut opening = JoinSet::new();
+        let mut to_come = positions.len();
         let ended = loop {
+            // Others have taken the rest: what it would still send has come already, or comes from them.
+            if 0 < to_come && !self.work.lock().wants(ticket) {
+                break Ok(());
+            }
             let message = match timeout(SILENCE, stream.message()).await {
                 Ok(Ok(Some(message))) => message,
                 Ok(Ok(None)) => break Ok(()),
@@ -392,12 +407,14 @@ impl Worker {
             self.work.lock().heard = Instant::now();
             match message.what {
                 Some(What::Blob(blob)) => {
+                    to_come = to_come.saturating_sub(1);
                     self.shared.gate.throttle.take(blob.blob.len() as u64).await;
                     if let Err(silent) = self.take(run, positions, blob, &mut opening).await {
                         break Err(silent);
                     }
                 }
                 Some(What::Lost(lost)) => {
+                    to_come = to_come.saturating_sub(1);
                     let position = lost.position as usize;
                     match (positions.contains(&position), lost.away) {
                         (true, true) => self.wait_for(run, position, &lost.why)?,
@@ -412,6 +429,7 @@ impl Worker {
                 None => {}
             }
         };
+        drop(stream);
         while let Some(done) = opening.join_next().await {
             let done: Result<()> = done.map_err(|panic| Error::failed("opening broke", panic))?;
             done?;
@@ -620,6 +638,25 @@ mod tests {
         let (_, _, quarter) = state.next(2).unwrap();
         assert_eq!(quarter.len(), 15);
         assert_eq!(outstanding(&state).len(), 59);
+    }
+
+    #[test]
+    fn a_member_is_stopped_once_others_have_taken_the_rest_and_not_before() {
+        let mut state = GroupState::new(vec![wanted(0, 20)], Pace::Free);
+        let (slow, run, _) = state.next(0).unwrap();
+        let (fast, _, half) = state.next(1).unwrap();
+        assert_eq!(half, (10..20).collect());
+        for position in 0..10 {
+            assert!(state.wants(slow));
+            assert!(run.claim(position));
+        }
+        assert!(!state.wants(slow), "its second half comes from the other");
+        assert!(state.wants(fast));
+        state.try_again(&run, 12);
+        half.iter().filter(|position| **position != 12).for_each(|position| assert!(run.claim(*position)));
+        assert!(!state.wants(fast), "what it spoilt is somebody else's");
+        state.give_back(fast);
+        assert!(!state.wants(fast));
     }
 
     proptest! {

@@ -198,10 +198,11 @@ impl Vaults for VaultsPlane {
             tokio::select! {
                 biased;
                 refused = callers.until_refused(claim) => Err(refused),
-                ended = send(&restores, &run, group, began, out) => ended,
+                ended = send(&restores, &run, began, out) => ended,
             }
         });
-        Ok(Response::new(blobs.boxed()))
+        // Counted when they leave: what waits here goes nowhere if the caller does.
+        Ok(Response::new(blobs.inspect(move |reply| sent_back(group, reply)).boxed()))
     }
 
     async fn get_receipt(
@@ -320,14 +321,15 @@ fn step(claim: &Claim, group: GroupId, message: pb::UploadRequest) -> Result<Ste
     }
 }
 
+/// Counts a blob that leaves.
+fn sent_back(group: GroupId, reply: &Result<pb::FetchRunReply, Status>) {
+    if let Ok(pb::FetchRunReply { what: Some(pb::fetch_run_reply::What::Blob(blob)) }) = reply {
+        metrics::sent_back(group.0, blob.blob.len());
+    }
+}
+
 /// Sends a run: its blobs as they are ready, then what was met on the way.
-async fn send(
-    restores: &Restores,
-    run: &Run,
-    group: GroupId,
-    began: Instant,
-    out: Out<pb::FetchRunReply>,
-) -> Result<(), Status> {
+async fn send(restores: &Restores, run: &Run, began: Instant, out: Out<pb::FetchRunReply>) -> Result<(), Status> {
     let (sender, mut fetched) = mpsc::channel::<Fetched>(BLOBS_AHEAD);
     let work = async move {
         let stats = restores.send(run, &sender).await;
@@ -338,7 +340,7 @@ async fn send(
         let mut first = true;
         while let Some(one) = fetched.recv().await {
             match &one.blob {
-                Ok(blob) => metrics::sent_back(group.0, blob.len()),
+                Ok(_) => {}
                 Err(missing) if missing.away => {}
                 Err(_) => metrics::verification_failed(metrics::Check::Lost),
             }
