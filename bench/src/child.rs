@@ -17,6 +17,8 @@ use crate::{interrupt, procfs};
 
 /// How often the peak is read.
 const SAMPLING: Duration = Duration::from_millis(5);
+/// How often somebody is asked whether it is time.
+const ASKING: Duration = Duration::from_millis(25);
 /// So much of the end of a log is shown when something fails.
 const TAIL_BYTES: usize = 2000;
 
@@ -67,6 +69,36 @@ pub fn run(command: &mut Command, log: &Path) -> anyhow::Result<Ended> {
     Ok(Ended { duration, peak_kib, stdout })
 }
 
+/// Starts a command as [`run`] does and ends it with SIGKILL as soon as `is_time` says so, which is asked again and
+/// again and told for how long it runs.
+///
+/// # Errors
+/// If it ended by itself before, or `is_time` fails.
+pub fn kill_when(
+    command: &mut Command,
+    log: &Path,
+    mut is_time: impl FnMut(Duration) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let shown = format!("{command:?}");
+    let output = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    let began = Instant::now();
+    let mut child = command.spawn().with_context(|| format!("cannot start {shown}"))?;
+    let asked = loop {
+        if let Some(status) = child.try_wait().context("cannot wait for a child")? {
+            bail!("{shown} was to be killed and ended with {status} before:\n{}", tail_of(log));
+        }
+        match interrupt::check().and_then(|()| is_time(began.elapsed())) {
+            Ok(false) => std::thread::sleep(ASKING),
+            Ok(true) => break Ok(()),
+            Err(why) => break Err(why),
+        }
+    };
+    child.kill().context("cannot kill a child")?;
+    child.wait().context("cannot wait for a child")?;
+    asked
+}
+
 /// The end of a log file.
 pub fn tail_of(log: &Path) -> String {
     tail(&std::fs::read(log).unwrap_or_default())
@@ -108,6 +140,22 @@ mod tests {
         assert!(Duration::from_millis(100) <= ended.duration && ended.duration < Duration::from_secs(10));
         assert_eq!(ended.stdout, "done\n");
         assert!(100 < ended.peak_kib);
+    }
+
+    #[test]
+    fn a_child_is_killed_when_it_is_time_and_not_if_it_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let mut asked = 0;
+        let mut sleeps = Command::new("sleep");
+        kill_when(sleeps.arg("1000"), &log, |_| {
+            asked += 1;
+            Ok(asked == 3)
+        })
+        .unwrap();
+        assert_eq!(asked, 3);
+        let ended = kill_when(&mut Command::new("false"), &log, |_| Ok(false)).unwrap_err().to_string();
+        assert!(ended.contains("before"), "{ended}");
     }
 
     #[test]

@@ -26,6 +26,12 @@ pub fn describe(dir: &Path) -> String {
     format!("{cores} cores of {processor}, {memory} memory, Linux {}, {}", kernel.trim(), file_system(dir))
 }
 
+/// How many processes wanted to run, over the last minute.
+pub fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_default()
+}
+
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':')).map(str::trim)
 }

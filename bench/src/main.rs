@@ -3,7 +3,7 @@
 //! ```text
 //!   plan ──▶ shapes (generated, not timed) ──▶ contest ──▶ report (a table for people, one JSON object for scripts)
 //!                                               │
-//!                     strongroom on a dev cluster, restic if installed; each an own process, each restore compared
+//!                     strongroom on a dev cluster, restic and borg if installed; each an own process, each restore compared
 //! ```
 //!
 //! It knows the product only by its contracts: `strongroomd dev`, the profiles, the command line, `/metrics`, the SDK. So
@@ -13,6 +13,7 @@
 
 mod application;
 mod binaries;
+mod borg;
 mod catch_up;
 mod child;
 mod chunks;
@@ -24,14 +25,20 @@ mod contestant;
 mod ground;
 mod idle;
 mod interrupt;
+mod interrupted;
+mod live;
 mod machine;
+mod memory;
 mod plan;
+mod postgres;
 mod probe;
 mod procfs;
 mod report;
 mod restic;
+mod rolling;
 mod shapes;
 mod space;
+mod trips;
 mod vault;
 
 use std::path::{Path, PathBuf};
@@ -64,13 +71,40 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Two minutes: one file of 2 GiB, a small source tree, small snapshots.
+    /// One file of 2 GiB, 40 000 source files, small snapshots by 1 and 16 clients, kills of the leader: two minutes, more
+    /// where restic or borg is installed. Fails if a restore differs, or if much more is sent than changed.
     Quick,
-    /// All shapes, with 1 and with 16 clients: about ten minutes.
+    /// All shapes, with 1 and with 16 clients: about ten minutes, more where restic or borg is installed.
     Full,
+    /// 100 000 files, then one file of 1 and one of 4 GiB: what client and nodes hold. Fails if it is more than promised.
+    Memory,
+    /// A client is killed again and again while it backs up, and while it restores. Fails if what was done is done again.
+    Interrupted {
+        /// Of bytes that do not compress.
+        #[arg(long, default_value_t = 2.0)]
+        gib: f64,
+        /// How often, each.
+        #[arg(long, default_value_t = 20)]
+        kills: u32,
+        /// Decides when.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Nodes are killed and started again, one after another, while a client backs up, and while it restores. Fails if it
+    /// does, or if the restore differs.
+    Rolling {
+        /// Of bytes that do not compress: enough that each node's turn comes.
+        #[arg(long, default_value_t = 4.0)]
+        gib: f64,
+    },
+    /// Very many small files, a sparse file, a directory that lives, a database: there and back. Fails if one differs.
+    Trips {
+        /// Only these: files, sparse, live, postgres. The last wants `apt-get install postgresql`.
+        only: Vec<String>,
+    },
     /// Very many chunks in ten snapshots: whether memory grows with them. Fails if it does.
     Chunks {
-        /// How many. A million take about ten minutes and 40 GB of disk meanwhile.
+        /// How many. A million take about 25 minutes and 42 GB of disk meanwhile.
         #[arg(long, default_value_t = 1_000_000)]
         count: u64,
     },
@@ -103,6 +137,10 @@ fn main() -> ExitCode {
         Command::Full => contest(&Plan::full(), dir, arguments.json),
         Command::Idle { groups, timing } => idle::run(groups, timing, dir, arguments.json),
         Command::Chunks { count } => chunks::run(count, dir, arguments.json),
+        Command::Memory => memory::run(dir, arguments.json),
+        Command::Interrupted { gib, kills, seed } => interrupted::run(gib, kills, seed, dir, arguments.json),
+        Command::Rolling { gib } => rolling::run(gib, dir, arguments.json),
+        Command::Trips { only } => trips::run(&only, dir, arguments.json),
         Command::CatchUp { gib, clients } => catch_up::run(gib, clients, dir, arguments.json),
     };
     match done {

@@ -2,6 +2,7 @@
 //!
 //! MB and GB are 10⁶ and 10⁹ bytes, MiB are 2²⁰. What a figure does not exist for is null.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::probe::Spent;
 pub struct Row {
     /// The shape; a rival's begins with its name and a colon.
     pub shape: String,
-    /// `first`, `unchanged`, `restore`, `commit` or `leader-kill`.
+    /// `first`, `unchanged`, `changed`, `restore`, `commit` or `leader-kill`.
     pub op: &'static str,
     bytes: u64,
     seconds: f64,
@@ -23,6 +24,14 @@ pub struct Row {
     peak_mib: PeakMib,
     disk_bytes: u64,
     commit_ms: Option<CommitMs>,
+    /// What was allocated on disks for each byte that was backed up for the first time.
+    disk_per_byte: Option<f64>,
+    /// What clients sent, if they say so.
+    bytes_sent: Option<u64>,
+    /// Entries that majorities committed, a second.
+    commits_per_s: Option<f64>,
+    /// A rival's seconds by ours: above 1 we are faster.
+    times_faster_than: BTreeMap<&'static str, f64>,
 }
 
 /// CPU-seconds per 10⁹ bytes.
@@ -58,6 +67,10 @@ pub struct Measured<'a> {
     pub spent: Spent,
     /// How long each command took, if that is what was measured.
     pub each: Option<&'a [Duration]>,
+    /// What the clients sent, if they say so.
+    pub bytes_sent: Option<u64>,
+    /// Entries that were committed, where there are any.
+    pub commits: Option<f64>,
 }
 
 impl Row {
@@ -83,11 +96,23 @@ impl Row {
                 p50: rounded(percentile(each, 50).as_secs_f64() * 1000.0),
                 p99: rounded(percentile(each, 99).as_secs_f64() * 1000.0),
             }),
+            disk_per_byte: (op == "first").then(|| rounded(spent.disk_bytes as f64 / measured.bytes as f64)),
+            bytes_sent: measured.bytes_sent,
+            commits_per_s: measured.commits.map(|commits| rounded(commits / seconds)),
+            times_faster_than: BTreeMap::new(),
         }
     }
-}
 
-impl Row {
+    /// What the clients sent, if they say so.
+    pub fn bytes_sent(&self) -> Option<u64> {
+        self.bytes_sent
+    }
+
+    /// The largest client's and the largest node's peak, MiB.
+    pub fn peaks_mib(&self) -> (f64, f64) {
+        (self.peak_mib.client, self.peak_mib.node_max.unwrap_or_default())
+    }
+
     /// Times of single operations, one after another, of which nothing else was measured.
     pub fn latencies(shape: String, op: &'static str, bytes: u64, each: &[Duration]) -> Self {
         let measured = Measured {
@@ -96,6 +121,8 @@ impl Row {
             client_peak_kib: 0,
             spent: Spent::default(),
             each: Some(each),
+            bytes_sent: None,
+            commits: None,
         };
         Self::new(shape, op, &measured)
     }
@@ -117,12 +144,27 @@ pub struct Report {
     pub machine: String,
     /// The figures, in order.
     pub shapes: Vec<Row>,
+    /// How many processes wanted to run before and at the end, over the last minute: on a busy machine all is slower.
+    pub load: [f64; 2],
     /// What people should know beside them.
     #[serde(skip)]
     pub notes: Vec<String>,
 }
 
 impl Report {
+    /// Compares each row with those of the same shape and operation of `rivals` (restic:, borg:).
+    pub fn compare(&mut self, rivals: &[&'static str]) {
+        let seconds: BTreeMap<(String, &str), f64> =
+            self.shapes.iter().map(|row| ((row.shape.clone(), row.op), row.seconds)).collect();
+        for row in &mut self.shapes {
+            for rival in rivals {
+                if let Some(theirs) = seconds.get(&(format!("{rival}{}", row.shape), row.op)) {
+                    row.times_faster_than.insert(rival.trim_end_matches(':'), rounded(theirs / row.seconds));
+                }
+            }
+        }
+    }
+
     /// One line.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("figures are finite and names are text")
@@ -131,40 +173,47 @@ impl Report {
     /// For people.
     pub fn table(&self) -> String {
         let fits = "text grows in memory";
+        let [before, after] = self.load;
         let mut text = String::new();
-        writeln!(text, "strongroom-bench {}\n{}\n", self.commit, self.machine).expect(fits);
-        writeln!(
-            text,
-            "{:24} {:9} {:>8} {:>8} {:>8}  {:>7} {:>7}  {:>7} {:>7}  {:>8}  {:>7} {:>7}  {:>7}",
-            "", "", "", "", "", "CPU-s", "per GB", "peak", "MiB", "on disk", "each", "ms", ""
-        )
-        .expect(fits);
-        writeln!(
-            text,
-            "{:24} {:9} {:>8} {:>8} {:>8}  {:>7} {:>7}  {:>7} {:>7}  {:>8}  {:>7} {:>7}  {:>7}",
-            "shape", "op", "MB", "s", "MB/s", "client", "nodes", "client", "node", "MB", "p50", "p99", "×restic"
-        )
-        .expect(fits);
+        writeln!(text, "strongroom-bench {}\n{}, load {before:.1} to {after:.1}\n", self.commit, self.machine)
+            .expect(fits);
+        let two = [
+            line(
+                ["", "", "", "", "", "CPU-s", "per GB", "peak", "MiB", "sent", "disk", "per", "com-", "each", "ms"],
+                "",
+            ),
+            line(
+                [
+                    "shape", "op", "MB", "s", "MB/s", "client", "nodes", "client", "node", "MB", "MB", "byte",
+                    "mits/s", "p50", "p99",
+                ],
+                "times faster than",
+            ),
+        ];
+        text.extend(two);
         let shown = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.1}"));
         for row in &self.shapes {
-            writeln!(
-                text,
-                "{:24} {:9} {:>8.1} {:>8.2} {:>8.1}  {:>7} {:>7}  {:>7.1} {:>7}  {:>8.1}  {:>7} {:>7}  {:>7}",
-                row.shape,
-                row.op,
-                row.bytes as f64 / 1e6,
-                row.seconds,
-                row.mb_per_s,
-                shown(Some(row.cpu_s_per_gb.client).filter(|_| row.commit_ms.is_none())),
-                shown(row.cpu_s_per_gb.nodes.filter(|_| row.commit_ms.is_none())),
-                row.peak_mib.client,
-                shown(row.peak_mib.node_max),
-                row.disk_bytes as f64 / 1e6,
+            let per_gb = |cpu: Option<f64>| shown(cpu.filter(|_| row.commit_ms.is_none()));
+            let faster: Vec<String> =
+                row.times_faster_than.iter().map(|(rival, times)| format!("{rival} {times:.2}")).collect();
+            let columns = [
+                row.shape.clone(),
+                row.op.to_owned(),
+                format!("{:.1}", row.bytes as f64 / 1e6),
+                format!("{:.2}", row.seconds),
+                format!("{:.1}", row.mb_per_s),
+                per_gb(Some(row.cpu_s_per_gb.client)),
+                per_gb(row.cpu_s_per_gb.nodes),
+                format!("{:.0}", row.peak_mib.client),
+                row.peak_mib.node_max.map_or_else(|| "-".to_owned(), |mib| format!("{mib:.0}")),
+                shown(row.bytes_sent.map(|bytes| bytes as f64 / 1e6)),
+                format!("{:.1}", row.disk_bytes as f64 / 1e6),
+                row.disk_per_byte.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2}")),
+                shown(row.commits_per_s),
                 shown(row.commit_ms.as_ref().map(|ms| ms.p50)),
                 shown(row.commit_ms.as_ref().map(|ms| ms.p99)),
-                self.faster_than_restic(row).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
-            )
-            .expect(fits);
+            ];
+            text.push_str(&line(columns.each_ref().map(String::as_str), &faster.join(", ")));
         }
         text.push('\n');
         for note in &self.notes {
@@ -172,13 +221,13 @@ impl Report {
         }
         text
     }
+}
 
-    /// restic's seconds by ours: above 1 we are faster.
-    fn faster_than_restic(&self, row: &Row) -> Option<f64> {
-        let rival = format!("restic:{}", row.shape);
-        let same = self.shapes.iter().find(|other| other.shape == rival && other.op == row.op)?;
-        Some(same.seconds / row.seconds)
-    }
+/// One line of the table.
+fn line(columns: [&str; 15], last: &str) -> String {
+    let [shape, op, figures @ ..] = columns;
+    let figures: String = figures.iter().map(|figure| format!(" {figure:>7}")).collect();
+    format!("{shape:24} {op:11}{figures}  {last}").trim_end().to_owned() + "\n"
 }
 
 /// Three decimals: a JSON that people can read, too.
@@ -206,7 +255,9 @@ mod tests {
             disk_bytes: 3_000_000_000,
         };
         let duration = Duration::from_secs(seconds);
-        let measured = Measured { bytes: 2_000_000_000, duration, client_peak_kib: 1024, spent, each };
+        let (bytes_sent, commits) = (Some(7), Some(5.0));
+        let measured =
+            Measured { bytes: 2_000_000_000, duration, client_peak_kib: 1024, spent, each, bytes_sent, commits };
         Row::new(shape.to_owned(), "first", &measured)
     }
 
@@ -217,26 +268,32 @@ mod tests {
             commit: "c".into(),
             machine: "m".into(),
             shapes: vec![row("a", 10, Some(&each)), row("b", 10, None)],
+            load: [0.5, 2.0],
             notes: vec!["not in it".into()],
         };
         let expected = concat!(
             r#"{"commit":"c","machine":"m","shapes":["#,
             r#"{"shape":"a","op":"first","bytes":2000000000,"seconds":10.0,"mb_per_s":200.0,"#,
             r#""cpu_s_per_gb":{"client":2.0,"nodes":3.0},"peak_mib":{"client":1.0,"node_max":2.0},"#,
-            r#""disk_bytes":3000000000,"commit_ms":{"p50":10.0,"p99":20.0}},"#,
+            r#""disk_bytes":3000000000,"commit_ms":{"p50":10.0,"p99":20.0},"#,
+            r#""disk_per_byte":1.5,"bytes_sent":7,"commits_per_s":0.5,"times_faster_than":{}},"#,
             r#"{"shape":"b","op":"first","bytes":2000000000,"seconds":10.0,"mb_per_s":200.0,"#,
             r#""cpu_s_per_gb":{"client":2.0,"nodes":3.0},"peak_mib":{"client":1.0,"node_max":2.0},"#,
-            r#""disk_bytes":3000000000,"commit_ms":null}]}"#
+            r#""disk_bytes":3000000000,"commit_ms":null,"#,
+            r#""disk_per_byte":1.5,"bytes_sent":7,"commits_per_s":0.5,"times_faster_than":{}}],"load":[0.5,2.0]}"#
         );
         assert_eq!(report.json(), expected);
     }
 
     #[test]
-    fn the_table_shows_the_ratio_to_the_rival_of_the_same_shape() {
-        let shapes = vec![row("a", 10, None), row("restic:a", 15, None)];
-        let report = Report { commit: "c".into(), machine: "m".into(), shapes, notes: vec!["a note".into()] };
+    fn the_table_shows_the_ratio_to_each_rival_of_the_same_shape() {
+        let shapes = vec![row("a", 10, None), row("restic:a", 15, None), row("borg:a", 40, None), row("b", 1, None)];
+        let (commit, machine, notes) = ("c".into(), "m".into(), vec!["a note".into()]);
+        let mut report = Report { commit, machine, shapes, load: [0.5, 2.0], notes };
+        report.compare(&["restic:", "borg:"]);
         let table = report.table();
-        assert!(table.contains("1.50") && table.ends_with("a note\n"), "{table}");
+        assert!(table.contains("borg 4.00, restic 1.50") && table.ends_with("a note\n"), "{table}");
+        assert!(report.shapes[1..].iter().all(|row| row.times_faster_than.is_empty()));
     }
 
     #[test]

@@ -59,11 +59,11 @@ impl Contestant for Restic {
         let ended = child::run(&mut command, log)?;
         let last = ended.stdout.lines().last().context("restic printed no result")?;
         let summary: Value = serde_json::from_str(last).context("restic's last line is no JSON")?;
-        let snapshot = summary["snapshot_id"].as_str().context("restic names no snapshot")?.to_owned();
-        Ok((ended, Kept(snapshot)))
+        let name = summary["snapshot_id"].as_str().context("restic names no snapshot")?.to_owned();
+        Ok((ended, Kept { name, bytes_sent: None }))
     }
 
     fn restore(&self, kept: &Kept, to: &Path, log: &Path) -> anyhow::Result<Ended> {
-        child::run(self.command().args(["restore", "--quiet", &kept.0, "--target"]).arg(to), log)
+        child::run(self.command().args(["restore", "--quiet", &kept.name, "--target"]).arg(to), log)
     }
 }

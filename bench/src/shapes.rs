@@ -1,7 +1,8 @@
-//! Making the data of a shape on disk. Deterministic, never timed.
+//! Making the data of a shape on disk, and changing a little of it. Deterministic, never timed.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -11,6 +12,8 @@ use crate::plan::{Kind, Shape};
 
 /// So much is made at a time.
 const PIECE: usize = 1 << 20;
+/// One of so many files, or of so many bytes, changes.
+const CHANGED_ONE_IN: u64 = 100;
 
 /// Makes the data of one client of a shape in the new directory `to`, which is then on disk.
 pub fn make(shape: &Shape, client: u32, to: &Path) -> anyhow::Result<()> {
@@ -33,6 +36,41 @@ pub fn make(shape: &Shape, client: u32, to: &Path) -> anyhow::Result<()> {
     }
     .with_context(|| format!("cannot make the data of {}", shape.name))?;
     settle(to)
+}
+
+/// Changes about a hundredth of what [`make`] made: every hundredth file is written anew, or one stretch in the middle of
+/// the only one. How many bytes are others now.
+pub fn change(shape: &Shape, client: u32, in_dir: &Path) -> anyhow::Result<u64> {
+    let name = format!("{}/{client}/changed", shape.name);
+    let stretch = |file: &str, next: &mut dyn FnMut(usize) -> Vec<u8>| -> anyhow::Result<u64> {
+        let length = shape.bytes / CHANGED_ONE_IN;
+        let bytes = next(usize::try_from(length).context("a stretch larger than memory")?);
+        let file = File::options().write(true).open(in_dir.join(file))?;
+        file.write_all_at(&bytes[..length as usize], shape.bytes / 2)?;
+        Ok(length)
+    };
+    let changed = match shape.kind {
+        Kind::Random => stretch("random.bin", &mut |length| {
+            let mut bytes = vec![0; length];
+            Stream::named(&name).fill(&mut bytes);
+            bytes
+        }),
+        Kind::Dump => stretch("dump.sql", &mut |length| Dump::named(&name).rows(length).into_bytes()),
+        Kind::Sources { files } => {
+            let mut text = Sources::named(&name);
+            let mut changed = 0;
+            for at in (0..files as usize).step_by(CHANGED_ONE_IN as usize) {
+                let path = in_dir.join(source_name(at));
+                let length = fs::metadata(&path)?.len();
+                fs::write(&path, text.text(usize::try_from(length)?))?;
+                changed += length;
+            }
+            Ok(changed)
+        }
+    }
+    .with_context(|| format!("cannot change the data of {}", shape.name))?;
+    settle(in_dir)?;
+    Ok(changed)
 }
 
 /// Waits until what was written below `path` is on disk, so that nothing of it falls into a measured time.
@@ -69,17 +107,22 @@ fn sources(name: &str, files: u32, bytes: u64, to: &Path) -> anyhow::Result<()> 
     let in_all: u64 = weights.iter().sum();
     let mut copied = String::new();
     for (at, weight) in weights.iter().enumerate() {
-        let package = at / 100;
-        let directory = to.join(format!("package-{package:03}")).join(["src", "src/inner", "tests", "docs/en"][at % 4]);
-        fs::create_dir_all(&directory)?;
+        let path = to.join(source_name(at));
+        fs::create_dir_all(path.parent().expect("it lies in a package"))?;
         let size = usize::try_from(bytes * weight / in_all).context("a file larger than memory")?;
         let is_copy = shape.below(50) == 0 && !copied.is_empty();
         if !is_copy {
             copied = text.text(size);
         }
-        fs::write(directory.join(format!("file_{at:05}.rs")), &copied)?;
+        fs::write(path, &copied)?;
     }
     Ok(())
+}
+
+/// Where the file of this number lies.
+fn source_name(at: usize) -> String {
+    let directory = ["src", "src/inner", "tests", "docs/en"][at % 4];
+    format!("package-{:03}/{directory}/file_{at:05}.rs", at / 100)
 }
 
 #[cfg(test)]
@@ -95,6 +138,27 @@ mod tests {
         let found = space::tree(dir.path()).unwrap();
         assert_eq!(found.files, 400);
         assert!((1_700_000..2_300_000).contains(&found.bytes), "{}", found.bytes);
+    }
+
+    #[test]
+    fn a_hundredth_is_changed_and_no_more() {
+        for kind in [Kind::Random, Kind::Dump, Kind::Sources { files: 400 }] {
+            let dir = tempfile::tempdir().unwrap();
+            let shape = Shape { name: "c", kind, bytes: 2_000_000, clients: 1 };
+            let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+            make(&shape, 0, &old).unwrap();
+            make(&shape, 0, &new).unwrap();
+            let changed = change(&shape, 0, &new).unwrap();
+            assert!((5_000..40_000).contains(&changed), "{kind:?}: {changed}");
+            assert_eq!(space::tree(&old).unwrap().bytes, space::tree(&new).unwrap().bytes);
+            let file = |tree: &Path| match kind {
+                Kind::Random => fs::read(tree.join("random.bin")).unwrap(),
+                Kind::Dump => fs::read(tree.join("dump.sql")).unwrap(),
+                Kind::Sources { .. } => fs::read(tree.join(source_name(100))).unwrap(),
+            };
+            let differ = file(&old).iter().zip(file(&new)).filter(|(old, new)| *old != new).count() as u64;
+            assert!(0 < differ && differ <= changed, "{kind:?}: {differ} of {changed}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Strongroom as a contestant: its client, with the first tenant's profiles, against the dev cluster.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -37,7 +39,7 @@ impl Strongroom {
         };
         let it = Self { client: binaries.client.clone(), cluster, served };
         for admin in ["acme-admin", "globex-admin"] {
-            it.run(admin, &work.join("vault.log"), |command| command.args(["vault", "create", VAULT]))?;
+            child::run(it.command(admin)?.args(["vault", "create", VAULT]), &work.join("vault.log"))?;
         }
         Ok(it)
     }
@@ -47,17 +49,9 @@ impl Strongroom {
         &self.cluster
     }
 
-    /// Entries that all groups have committed so far, counted once per entry.
-    pub fn commits(&self) -> anyhow::Result<f64> {
-        self.cluster.metric("strongroom_consensus_commits_total")
-    }
-
     /// Backs up a file as it comes by a pipe, its holes as zeros: found in the file, they would not be read.
     pub fn back_up_piped(&self, file: &Path, label: &str, log: &Path) -> anyhow::Result<Ended> {
-        self.run("acme-writer", log, |command| {
-            let command = command.args(["backup", "--vault", VAULT, "--name", label, "--from-command", "piped", "--"]);
-            command.arg("cat").arg(file)
-        })
+        child::run(&mut self.piped_command(label, &["cat".as_ref(), file.as_os_str()])?, log)
     }
 
     /// Through the SDK: how long snapshots of so many bytes take, and how long none is acknowledged when the leader is
@@ -77,15 +71,38 @@ impl Strongroom {
         Ok((snapshots, failovers))
     }
 
-    fn run(
-        &self,
-        profile: &str,
-        log: &Path,
-        arguments: impl FnOnce(&mut std::process::Command) -> &mut std::process::Command,
-    ) -> anyhow::Result<Ended> {
+    /// The command that backs up what is in a directory.
+    pub fn backup_command(&self, source: &Path, label: &str) -> anyhow::Result<Command> {
+        let mut command = self.command("acme-writer")?;
+        command.arg("backup").arg(source).args(["--vault", VAULT, "--name", label]);
+        Ok(command)
+    }
+
+    /// The command that backs up what another writes to its stdout.
+    pub fn piped_command(&self, name: &str, from: &[&OsStr]) -> anyhow::Result<Command> {
+        let mut command = self.command("acme-writer")?;
+        command.args(["backup", "--vault", VAULT, "--from-command", name, "--"]).args(from);
+        Ok(command)
+    }
+
+    /// The command that restores.
+    pub fn restore_command(&self, kept: &Kept, to: &Path) -> anyhow::Result<Command> {
+        let mut command = self.command("acme-restorer")?;
+        command.args(["restore", &kept.name, "--to"]).arg(to);
+        Ok(command)
+    }
+
+    /// The command that lists what is in the vault.
+    pub fn snapshots_command(&self) -> anyhow::Result<Command> {
+        let mut command = self.command("acme-writer")?;
+        command.args(["snapshots", "--vault", VAULT]);
+        Ok(command)
+    }
+
+    fn command(&self, profile: &str) -> anyhow::Result<Command> {
         let mut command = cluster::command(&self.client);
         command.args(["--json", "--quiet", "--profile"]).arg(self.cluster.profile(profile)?);
-        child::run(arguments(&mut command), log)
+        Ok(command)
     }
 }
 
@@ -98,25 +115,29 @@ impl Contestant for Strongroom {
         &self.served
     }
 
+    /// Of all groups, counted once per entry.
+    fn commits(&self) -> anyhow::Result<Option<f64>> {
+        self.cluster.metric("strongroom_consensus_commits_total").map(Some)
+    }
+
     fn back_up(&self, source: &Path, label: &str, log: &Path) -> anyhow::Result<(Ended, Kept)> {
-        let ended = self.run("acme-writer", log, |command| {
-            command.arg("backup").arg(source).args(["--vault", VAULT, "--name", label])
-        })?;
+        let ended = child::run(&mut self.backup_command(source, label)?, log)?;
         let kept = kept(&ended.stdout)?;
         Ok((ended, kept))
     }
 
     fn restore(&self, kept: &Kept, to: &Path, log: &Path) -> anyhow::Result<Ended> {
-        self.run("acme-restorer", log, |command| command.args(["restore", &kept.0, "--to"]).arg(to))
+        child::run(&mut self.restore_command(kept, to)?, log)
     }
 }
 
 /// The snapshot that a backup's last line names.
-fn kept(stdout: &str) -> anyhow::Result<Kept> {
+pub fn kept(stdout: &str) -> anyhow::Result<Kept> {
     let last = stdout.lines().last().context("the client printed no result")?;
     let result: Value = serde_json::from_str(last).context("the client's last line is no JSON")?;
     ensure!(result["type"] == "backup" && result["skipped"] == 0, "an odd result: {last}");
-    Ok(Kept(result["snapshot"].as_str().with_context(|| format!("no snapshot in {last}"))?.to_owned()))
+    let name = result["snapshot"].as_str().with_context(|| format!("no snapshot in {last}"))?.to_owned();
+    Ok(Kept { name, bytes_sent: result["bytes_sent"].as_u64() })
 }
 
 #[cfg(test)]
@@ -125,8 +146,9 @@ mod tests {
 
     #[test]
     fn the_last_line_names_the_snapshot_and_a_skipped_entry_is_no_backup() {
-        let good = "{\"type\":\"progress\"}\n{\"type\":\"backup\",\"snapshot\":\"00ff\",\"skipped\":0}\n";
-        assert_eq!(kept(good).unwrap().0, "00ff");
+        let good =
+            "{\"type\":\"progress\"}\n{\"type\":\"backup\",\"snapshot\":\"00ff\",\"skipped\":0,\"bytes_sent\":7}\n";
+        assert_eq!(kept(good).unwrap(), Kept { name: "00ff".into(), bytes_sent: Some(7) });
         assert!(kept("{\"type\":\"backup\",\"snapshot\":\"00ff\",\"skipped\":1}\n").is_err());
         assert!(kept("").is_err());
     }
