@@ -430,6 +430,30 @@ impl From<Refusal> for Error {
                 "the token was redeemed before, by another key",
                 "find out who had the token; if it was not you, have its identity closed; ask for a new token",
             ),
+            Refusal::RetentionActive { .. } => no(
+                "FAILED_PRECONDITION",
+                "RETENTION_ACTIVE",
+                "a lock keeps it",
+                "wait until the lock is over: `strongroom snapshots` shows it",
+            ),
+            Refusal::Pinned => no(
+                "FAILED_PRECONDITION",
+                "PINNED",
+                "a restore session reads it",
+                "wait until the restore ends; one that was interrupted ends by itself",
+            ),
+            Refusal::WholeStands { whole } => no(
+                "FAILED_PRECONDITION",
+                "WHOLE_STANDS",
+                format_args!("it is a stream of snapshot {whole}, which stands"),
+                "delete the whole first",
+            ),
+            Refusal::VaultNotEmpty => no(
+                "FAILED_PRECONDITION",
+                "VAULT_NOT_EMPTY",
+                "snapshots are left in the vault",
+                "delete them first (`strongroom snapshots --vault …`); what is locked stays, and so does the vault",
+            ),
             Refusal::Token => no(
                 "UNAUTHENTICATED",
                 "TOKEN",

@@ -116,6 +116,12 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         Refusal::StreamsDiffer { names } => {
             (FailedPrecondition, "STREAMS_DIFFER", format!("{} streams are not as is said", names.len()))
         }
+        Refusal::RetentionActive { .. } => (FailedPrecondition, "RETENTION_ACTIVE", "a lock keeps it".into()),
+        Refusal::Pinned => (FailedPrecondition, "PINNED", "a restore session reads it".into()),
+        Refusal::WholeStands { whole } => {
+            (FailedPrecondition, "WHOLE_STANDS", format!("it is a stream of snapshot {whole}, which stands"))
+        }
+        Refusal::VaultNotEmpty => (FailedPrecondition, "VAULT_NOT_EMPTY", "snapshots are left in the vault".into()),
     };
     Answer { code, reason, text }
 }

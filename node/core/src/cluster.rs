@@ -143,6 +143,9 @@ fn apply_node(at: &At, tables: &mut dyn Tables, facts: &FactsRow, command: &Node
         | NodeCommand::ReplaceMember(_)
         | NodeCommand::AdmitTenant(_)
         | NodeCommand::DecidePart(_)
-        | NodeCommand::HideBlob(_) => Err(Refusal::WrongGroup.into()),
+        | NodeCommand::HideBlob(_)
+        | NodeCommand::EndPart(_)
+        | NodeCommand::PartEnded { .. }
+        | NodeCommand::CollectGarbage { .. } => Err(Refusal::WrongGroup.into()),
     }
 }

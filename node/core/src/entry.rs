@@ -86,6 +86,26 @@ pub enum NodeCommand {
         /// Who fills it now.
         to: ReplicaId,
     },
+    /// The home shard's word that a snapshot has ended: its part goes, once its own lock is over.
+    EndPart(Attested<Ended>),
+    /// To the home shard: a shard has dropped its part of a snapshot that has ended.
+    PartEnded {
+        /// Whose.
+        tenant: TenantId,
+        /// Of which snapshot.
+        snapshot: SnapshotId,
+        /// Which shard.
+        group: GroupId,
+    },
+    /// Takes away what nothing names any more (`shard/garbage.rs`).
+    CollectGarbage {
+        /// Whose.
+        tenant: TenantId,
+        /// At most so many references, and those of one node more; at most [`crate::shard::COLLECT_MAX`].
+        limit: u32,
+        /// How long a blob that nothing names waits on `E`. It saves work; no promise rests on it.
+        grace_ms: u64,
+    },
 }
 
 /// Another member fills a slot of a shard. Its node, region and signing key stay; so do the copies, which rows name by
@@ -320,6 +340,17 @@ pub struct Decided {
     pub committed: bool,
     /// The lock that each part takes over.
     pub lock: Option<LockTerms>,
+}
+
+/// The home shard's word that a snapshot has ended. It never changes.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Ended {
+    /// The home shard.
+    pub home: GroupId,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
 }
 
 /// A blob that a restorer reported to the home shard. It removes nothing: `which?` stops answering with the blob.

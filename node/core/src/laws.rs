@@ -19,14 +19,17 @@ mod ends_are_final;
 mod every_blob_can_be_opened;
 mod everything_open_has_an_end;
 mod fenced_are_a_minority;
+mod garbage_is_queued;
 mod identities_are_never_given_again;
 mod indexes_name_what_is_there;
 mod issuers_only_tighten;
 mod leases_keep_their_budgets;
+mod locked_snapshots_stay;
 mod locks_are_in_range;
 mod members_fill_every_slot;
 mod no_voter_keeps_time_in_hand;
 mod parts_follow_their_snapshots;
+mod releases_stay_true;
 mod replica_ids_are_never_given_again;
 mod sessions_are_bounded;
 mod state;
@@ -80,6 +83,7 @@ const OF_SHARDS: &[(&str, Law)] = &[
     ("all_below_a_part_exists", all_below_a_part_exists::check),
     ("every_blob_can_be_opened", every_blob_can_be_opened::check),
     ("parts_follow_their_snapshots", parts_follow_their_snapshots::check),
+    ("garbage_is_queued", garbage_is_queued::check),
     ("indexes_name_what_is_there", indexes_name_what_is_there::check),
     ("usage_adds_up", usage_adds_up::check),
     ("leases_keep_their_budgets", leases_keep_their_budgets::check),
@@ -105,8 +109,12 @@ const STEPS_OF_EVERY_GROUP: &[(&str, StepLaw)] = &[
 
 const STEPS_OF_THE_CLUSTER: &[(&str, StepLaw)] = &[("issuers_only_tighten", issuers_only_tighten::check_step)];
 
-const STEPS_OF_SHARDS: &[(&str, StepLaw)] =
-    &[("decisions_never_flip", decisions_never_flip::check), ("audit_logs_only_grow", audit_logs_only_grow::check)];
+const STEPS_OF_SHARDS: &[(&str, StepLaw)] = &[
+    ("decisions_never_flip", decisions_never_flip::check),
+    ("audit_logs_only_grow", audit_logs_only_grow::check),
+    ("locked_snapshots_stay", locked_snapshots_stay::check),
+    ("releases_stay_true", releases_stay_true::check),
+];
 
 /// Checks every law of one state.
 pub fn check(state: &State) -> Result<(), Broken> {

@@ -24,7 +24,7 @@ use crate::clock::ClockRow;
 use crate::cluster::rows::{Changing, IssuerRow, NodeRow, OperatorRow, ShardRow, TenantRow as ClusterTenantRow};
 use crate::entry::{ReportFacts, ShardFacts, TenantFacts};
 use crate::shard::rows::{
-    ChunkRow, Committed, IdentityRow, LeaseRow, PartRow, RestoreRow, SessionRow, TicketRow, Usage,
+    ChunkRow, Committed, EndFacts, IdentityRow, LeaseRow, PartRow, RestoreRow, SessionRow, TicketRow, Usage,
 };
 use crate::voters::VoterView;
 
@@ -256,6 +256,32 @@ pub enum Query {
         /// Who asks.
         by: IdentityId,
     },
+    /// The parts of ended snapshots that other shards are to be told of, of all tenants: for the worker that tells them.
+    /// At home. [`Answer::Ending`].
+    Ending {
+        /// Behind this one; `None`: from the beginning.
+        after: Option<EndingPart>,
+        /// At most so many, at most 1000.
+        limit: u32,
+    },
+    /// The tenants that have something to collect now: for the worker that collects. [`Answer::Garbage`].
+    Garbage {
+        /// How long a blob that nothing names waits.
+        grace_ms: u64,
+        /// Behind this one; `None`: from the beginning.
+        after: Option<TenantId>,
+        /// At most so many, at most 1000.
+        limit: u32,
+    },
+    /// How a snapshot ended. At home. [`Answer::End`].
+    End {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        snapshot: SnapshotId,
+        /// Only this writer's.
+        by: Option<IdentityId>,
+    },
 }
 
 impl Format for Query {
@@ -361,6 +387,17 @@ pub enum Answer {
     Usage(Usage),
     /// A ticket.
     Ticket(TicketView),
+    /// Parts of ended snapshots.
+    Ending(Vec<EndingPart>),
+    /// Tenants with garbage.
+    Garbage(Vec<TenantId>),
+    /// How a snapshot ended.
+    End {
+        /// Who ended it, when and why.
+        end: EndFacts,
+        /// The leaf in the tenant's audit tree that says so.
+        leaf_index: u64,
+    },
 }
 
 impl Format for Answer {
@@ -462,6 +499,17 @@ pub struct WaitingPart {
     pub snapshot: SnapshotId,
     /// Whom to ask.
     pub home: GroupId,
+}
+
+/// A part of an ended snapshot that its shard is to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct EndingPart {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Of which snapshot.
+    pub snapshot: SnapshotId,
+    /// In which shard.
+    pub group: GroupId,
 }
 
 /// What the home shard decided about a snapshot.

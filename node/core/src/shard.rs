@@ -3,24 +3,27 @@
 //!     FoundShard ──▶ AdmitTenant ──▶ clients' commands · ticks · words of other groups
 //!
 //! One concept a file: `admission` (who, and where a command goes), `sessions`, `identities`, `tokens`, `vaults`, `leases`,
-//! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `restores`, `audit`, `time`; `questions` and `proofs` answer. Not here: who lives where
-//! (`cluster.rs`).
+//! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `deletion`, `garbage`, `release`, `restores`,
+//! `audit`, `time`; `questions` and `proofs` answer. Not here: who lives where (`cluster.rs`).
 
 mod admission;
 mod at;
 mod audit;
 pub(crate) mod chunks;
+mod deletion;
 pub(crate) mod ends;
+mod garbage;
 mod gathering;
 mod identities;
 mod leases;
-mod locks;
+pub(crate) mod locks;
 pub(crate) mod lying;
 pub(crate) mod members;
 mod nodes;
 mod parts;
 mod proofs;
 mod questions;
+pub mod release;
 mod restores;
 pub mod rows;
 pub(crate) mod scope;
@@ -59,6 +62,7 @@ use crate::tables::{Halt, Reads, Table, Tables};
 use crate::voters::VOTER_TABLES;
 
 pub use self::chunks::UNREPORTED_MAX;
+pub use self::garbage::COLLECT_MAX;
 pub use self::locks::LOCK_MS_MAX;
 pub use self::sessions::{SESSIONS_MAX, WINDOW};
 pub use self::snapshots::UNDECIDED_MAX;
@@ -185,6 +189,13 @@ fn apply_node(at: &At<'_>, tables: &mut dyn Tables, command: &NodeCommand) -> Ru
         }
         NodeCommand::DecidePart(decided) => parts::decide(at, tables, &decided.value),
         NodeCommand::HideBlob(reported) => chunks::hide(at, tables, &reported.value),
+        NodeCommand::EndPart(ended) => deletion::end_part(at, tables, &ended.value),
+        NodeCommand::PartEnded { tenant, snapshot, group } => {
+            Ok(deletion::part_ended(tables, *tenant, *snapshot, *group)?)
+        }
+        NodeCommand::CollectGarbage { tenant, limit, grace_ms } => {
+            garbage::collect(at, tables, *tenant, *limit, *grace_ms)
+        }
     }
 }
 

@@ -228,6 +228,9 @@ fn fault(answer: Answer) -> CatalogFault {
         | Answer::Identities(_)
         | Answer::Token(_)
         | Answer::Usage(_)
-        | Answer::Ticket(_) => CatalogFault::NotFound,
+        | Answer::Ticket(_)
+        | Answer::Ending(_)
+        | Answer::Garbage(_)
+        | Answer::End { .. } => CatalogFault::NotFound,
     }
 }

@@ -10,6 +10,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::code::Strength;
 use crate::codec::Format;
+use crate::ending::EndOrder;
 use crate::gathered::{OpenTicket, StreamOf};
 use crate::id::{
     BlobId, ChunkId, ClusterEpoch, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, LeaseId, NodeName, Nonce,
@@ -224,6 +225,8 @@ pub enum Body {
         /// Which.
         ticket: TicketId,
     },
+    /// Ends a snapshot or a vault. Signed.
+    End(EndOrder),
 }
 
 impl Body {
@@ -266,6 +269,7 @@ impl Body {
             Body::IssueToken { .. } => 19,
             Body::OpenTicket(_) => 20,
             Body::AbortTicket { .. } => 21,
+            Body::End(order) => order.kind(),
         }
     }
 
@@ -286,7 +290,8 @@ impl Body {
             | Body::ReportBlob { .. }
             | Body::IssueToken { .. }
             | Body::OpenTicket(_)
-            | Body::AbortTicket { .. } => true,
+            | Body::AbortTicket { .. }
+            | Body::End(_) => true,
             Body::EndSession
             | Body::Ask { .. }
             | Body::TopUp { .. }

@@ -147,6 +147,15 @@ pub enum Done {
         /// So many streams are not tidied up yet: ask again, or leave it to time.
         left: u32,
     },
+    /// Garbage was collected.
+    Collected {
+        /// References that were dropped or looked at.
+        references: u32,
+        /// Blobs whose rows went.
+        blobs: u32,
+        /// Whether there is more to do at once.
+        more: bool,
+    },
 }
 
 /// Who the bearer of a token became.
@@ -290,5 +299,19 @@ pub enum Refusal {
     StreamsDiffer {
         /// Sorted, at most [`crate::gathered::Whole::STREAMS_MAX`].
         names: Vec<StreamName>,
+    },
+    /// A lock keeps it. Wait.
+    RetentionActive {
+        /// Until when, as people were told, in milliseconds since 1970; `None`: no time is known.
+        until_unix_ms: Option<u64>,
+    },
+    /// A restore session reads it. Wait for its end.
+    Pinned,
+    /// Snapshots are left in the vault.
+    VaultNotEmpty,
+    /// It is a stream of a whole that stands. End the whole first.
+    WholeStands {
+        /// Which.
+        whole: SnapshotId,
     },
 }

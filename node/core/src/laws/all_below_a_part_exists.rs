@@ -8,7 +8,7 @@ use strongroom_format::id::{BlobId, ChunkId, DomainId, TenantId, TreeId, VaultId
 use strongroom_format::tree::{self, Node, Totals};
 
 use crate::laws::state::{State, holds};
-use crate::shard::rows::{ChunkRow, NodeBytesRow, NodeRow, PartRow, PartState};
+use crate::shard::rows::{ChunkRow, LetGoRow, NodeBytesRow, NodeRow, PartRow, PartState};
 
 pub(crate) fn check(state: &State) -> Result<(), String> {
     let lengths: BTreeMap<(TenantId, VaultId, DomainId, ChunkId, BlobId), u32> = state
@@ -55,6 +55,16 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
         for record in sealed.records {
             let found = lengths.contains_key(&(tenant, vault, domain, record.chunk, record.blob));
             holds(found, || format!("record {record:?} of {snapshot} is not there"))?;
+        }
+    }
+    for (tenant, (snapshot,), row) in state.each::<LetGoRow>()? {
+        for root in row.roots {
+            let found = totals.contains_key(&(tenant, row.vault, row.domain, root));
+            holds(found, || format!("root {root} of {snapshot}, which was let go, is not there"))?;
+        }
+        for record in row.records {
+            let found = lengths.contains_key(&(tenant, row.vault, row.domain, record.chunk, record.blob));
+            holds(found, || format!("record {record:?} of {snapshot}, which was let go, is not there"))?;
         }
     }
     Ok(())

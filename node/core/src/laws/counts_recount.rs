@@ -1,4 +1,5 @@
-//! Every count of a chunk or node is what a recount of leaves, inner nodes, and parts that hold something gives.
+//! Every count of a chunk or node is what a recount of leaves, inner nodes, parts that hold something, and parts let go
+//! whose counts are still to fall gives.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use strongroom_format::id::{BlobId, ChunkId, DomainId, TenantId, TreeId, VaultId
 use strongroom_format::tree::Node;
 
 use crate::laws::state::{State, holds};
-use crate::shard::rows::{ChunkRow, NodeBytesRow, NodeRow, PartRow, PartState};
+use crate::shard::rows::{ChunkRow, LetGoRow, NodeBytesRow, NodeRow, PartRow, PartState};
 
 type Domain = (TenantId, VaultId, DomainId);
 
@@ -38,6 +39,15 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
             *nodes.entry((domain, root)).or_insert(0) += 1;
         }
         for record in sealed.records {
+            *chunks.entry((domain, record.chunk, record.blob)).or_insert(0) += 1;
+        }
+    }
+    for (tenant, _, row) in state.each::<LetGoRow>()? {
+        let domain = (tenant, row.vault, row.domain);
+        for root in row.roots {
+            *nodes.entry((domain, root)).or_insert(0) += 1;
+        }
+        for record in row.records {
             *chunks.entry((domain, record.chunk, record.blob)).or_insert(0) += 1;
         }
     }

@@ -1,5 +1,5 @@
-//! What was decided stays decided: a snapshot, its envelope, its part, what a session remembers and that it has ended, a
-//! vault's name. Nothing that was decided is not there any more.
+//! What was decided stays decided: a snapshot and its end, its envelope until then, its part, what a session remembers and
+//! that it has ended, a vault's name and end. Nothing that was decided is not there any more.
 
 use std::collections::BTreeMap;
 
@@ -27,10 +27,12 @@ pub(crate) fn check(before: &State, after: &State) -> Result<(), String> {
                     // A mark of damage is all that comes later.
                     was.damaged <= is.damaged && *was == (Committed { damaged: was.damaged, ..is.clone() })
                 }
+                (SnapshotState::Committed(was), SnapshotState::Ended { committed: is, .. }) => was.order == is.order,
                 (
                     SnapshotState::Committed(_),
                     SnapshotState::Open | SnapshotState::Ready(_) | SnapshotState::Aborted,
                 ) => false,
+                (was @ SnapshotState::Ended { .. }, is) => was == is,
             }
     })?;
     kept(before, after, |was: &PartRow, is: &PartRow| {
@@ -39,6 +41,7 @@ pub(crate) fn check(before: &State, after: &State) -> Result<(), String> {
                 (PartState::Open, _) => true,
                 (PartState::Sealed(was), PartState::Sealed(is) | PartState::Committed { sealed: is, .. }) => was == is,
                 (PartState::Sealed(_), is) => *is == PartState::Dropped,
+                (PartState::Committed { .. }, PartState::Dropped) => true,
                 (was @ (PartState::Committed { .. } | PartState::Dropped), is) => was == is,
             }
     })?;
@@ -48,10 +51,17 @@ pub(crate) fn check(before: &State, after: &State) -> Result<(), String> {
             && was.expected == is.expected
             && (was.state == TicketState::Open || was.state == is.state)
     })?;
-    kept(before, after, |was: &EnvelopeRow, is: &EnvelopeRow| was == is)?;
+    let (envelopes, snapshots) = (rows_of::<EnvelopeRow>(after)?, rows_of::<SnapshotRow>(after)?);
+    for (tenant, key, was) in before.each::<EnvelopeRow>()? {
+        let ended =
+            matches!(snapshots.get(&(tenant, key)), Some(row) if matches!(row.state, SnapshotState::Ended { .. }));
+        let is = envelopes.get(&(tenant, key));
+        holds(if ended { is.is_none() } else { is == Some(&was) }, || format!("{was:?} became {is:?}"))?;
+    }
     kept(before, after, |was: &NonceRow, is: &NonceRow| was == is)?;
     kept(before, after, |was: &VaultRow, is: &VaultRow| {
-        was.name == is.name && was.statement_version <= is.statement_version
+        let ended = was.end.is_none() || was.end == is.end;
+        was.name == is.name && was.statement_version <= is.statement_version && ended
     })?;
     kept(before, after, |was: &SessionRow, is: &SessionRow| {
         was.identity == is.identity && was.top <= is.top && is.open <= was.open

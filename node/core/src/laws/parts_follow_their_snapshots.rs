@@ -1,13 +1,16 @@
-//! At home a snapshot and its part stand alike: open with open or sealed, committed with committed, aborted with dropped;
-//! a committed one has its envelope and a leaf, and an undecided one its lease; a stream that is ready has sealed and has
-//! none. Elsewhere a sealed part waits.
+//! At home a snapshot and its part stand alike: open with open or sealed, committed with committed, aborted or ended with
+//! dropped; a committed one has its envelope and a leaf, an ended one a leaf, and an undecided one its lease; a stream that
+//! is ready has sealed and has none. Elsewhere a sealed part waits. Only shards with a part of an ended snapshot are to be
+//! told of its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
 
 use crate::laws::state::{State, holds};
-use crate::shard::rows::{EnvelopeRow, LeafRow, LeaseRow, PartRow, PartState, SnapshotRow, SnapshotState, WaitingRow};
+use crate::shard::rows::{
+    EndingRow, EnvelopeRow, LeafRow, LeaseRow, PartRow, PartState, SnapshotRow, SnapshotState, WaitingRow,
+};
 use strongroom_format::codec;
 
 pub(crate) fn check(state: &State) -> Result<(), String> {
@@ -40,6 +43,15 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
                     && *lock == committed.lock
                     && home.is_some_and(|part| part.roots == sealed.roots)
             }
+            (SnapshotState::Ended { leaf_index, .. }, PartState::Dropped) => {
+                let leaf = leaves.get(&(tenant, *leaf_index));
+                let record = leaf.and_then(|leaf| codec::decode::<AuditRecord>(&leaf.record).ok());
+                let recorded = record.is_some_and(|record| match record.event {
+                    AuditEvent::Decision { subject, allowed, .. } => allowed && subject == snapshot.as_bytes(),
+                    AuditEvent::Committed(_) | AuditEvent::Batch { .. } => false,
+                });
+                recorded && lease.is_none()
+            }
             (SnapshotState::Aborted, PartState::Dropped) => lease.is_none(),
             (SnapshotState::Ready(ready), PartState::Sealed(sealed)) => {
                 let home = ready.parts.iter().find(|part| part.group == state.group());
@@ -59,5 +71,17 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
         let writable = matches!(part.state, PartState::Open);
         holds(lease == writable, || format!("the lease of a part of {snapshot} does not follow it"))?;
     }
-    holds(waiting.is_empty(), || "a part waits that is not here".into())
+    holds(waiting.is_empty(), || "a part waits that is not here".into())?;
+    let ended: BTreeMap<_, SnapshotRow> =
+        state.each::<SnapshotRow>()?.into_iter().map(|(tenant, (snapshot,), row)| ((tenant, snapshot), row)).collect();
+    for ((tenant, snapshot, group), _) in state.shared::<EndingRow>()? {
+        let row = ended.get(&(tenant, snapshot));
+        let is_told = row.is_some_and(|row| {
+            matches!(row.state, SnapshotState::Ended { .. })
+                && row.opened.groups.contains(&group)
+                && group != state.group()
+        });
+        holds(is_told, || format!("{group} is to be told of the end of {snapshot}: {row:?}"))?;
+    }
+    Ok(())
 }

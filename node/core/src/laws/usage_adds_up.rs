@@ -29,7 +29,7 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
                 open.entry((tenant, row.opened.writer)).or_default().undecided += 1
             }
             SnapshotState::Committed(_) => add((tenant, row.opened.vault), Usage::of_snapshot())?,
-            SnapshotState::Aborted => {}
+            SnapshotState::Aborted | SnapshotState::Ended { .. } => {}
         }
     }
     for (tenant, _, row) in state.each::<SessionRow>()?.into_iter().filter(|(.., row)| row.open) {

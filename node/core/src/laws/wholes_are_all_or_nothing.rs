@@ -1,5 +1,5 @@
 //! Of a whole all streams are shown, or none: a stream is shown only with the whole that names it by the digest of its
-//! envelope, and a whole only with all that it names. A stream that was not given up is under its ticket by its name, and
+//! envelope, and a whole only with all that it names, until it ends; only then may they. A stream that was not given up is under its ticket by its name, and
 //! nothing else is; a ticket that is not decided has its lease, and one that ended without a whole as long as streams are
 //! left.
 
@@ -43,9 +43,9 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
         holds(row.opened.vault == ticket_row.vault, || format!("{name} is in another vault than {ticket}"))?;
         let alike = match (&ticket_row.state, &row.state) {
             (TicketState::Open | TicketState::Aborted, SnapshotState::Open | SnapshotState::Ready(_))
-            | (TicketState::Committed { .. }, SnapshotState::Committed(_)) => true,
+            | (TicketState::Committed { .. }, SnapshotState::Committed(_) | SnapshotState::Ended { .. }) => true,
             (_, SnapshotState::Aborted)
-            | (TicketState::Open | TicketState::Aborted, SnapshotState::Committed(_))
+            | (TicketState::Open | TicketState::Aborted, SnapshotState::Committed(_) | SnapshotState::Ended { .. })
             | (TicketState::Committed { .. }, SnapshotState::Open | SnapshotState::Ready(_)) => false,
         };
         holds(alike, || format!("{name} and {ticket} do not stand alike: {:?}", ticket_row.state))?;
@@ -80,6 +80,11 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
     }
     for ((tenant, ticket), row) in &tickets {
         let TicketState::Committed { whole } = row.state else { continue };
+        let stands = snapshots.get(&(*tenant, whole)).map(|row| &row.state);
+        if matches!(stands, Some(SnapshotState::Ended { .. })) {
+            // Its streams may end now, each on its own.
+            continue;
+        }
         let named = wholes.remove(&(*tenant, whole)).filter(|named| named.ticket == *ticket);
         let named = named.ok_or_else(|| format!("{ticket} was decided by {whole}, which does not say so"))?;
         holds(named.streams.len() == row.streams as usize, || {
@@ -90,7 +95,10 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
                 SnapshotState::Committed(committed) => {
                     (committed.envelope, &row.opened.writer) == (stream.envelope, &stream.writer)
                 }
-                SnapshotState::Open | SnapshotState::Ready(_) | SnapshotState::Aborted => false,
+                SnapshotState::Open
+                | SnapshotState::Ready(_)
+                | SnapshotState::Aborted
+                | SnapshotState::Ended { .. } => false,
             });
             holds(shown, || format!("{whole} is shown without its stream {}", stream.name))?;
         }

@@ -18,6 +18,7 @@ use crate::attempt::attempt;
 use crate::shard::at::{At, Caller};
 use crate::shard::audit;
 use crate::shard::chunks::{self, In};
+use crate::shard::deletion;
 use crate::shard::identities;
 use crate::shard::leases;
 use crate::shard::nodes;
@@ -320,6 +321,7 @@ fn execute(at: &At<'_>, tables: &mut dyn Tables, caller: &Caller, command: &Comm
         }
         Body::OpenTicket(open) => tickets::open(at, caller, tables, open),
         Body::AbortTicket { ticket } => ticket_ends::abort_own(at, caller, tables, *ticket),
+        Body::End(order) => deletion::order(at, caller, tables, order),
         Body::ReportBlob { vault, domain, chunk, blob, snapshot } => {
             let place = In { vault: *vault, domain: *domain };
             chunks::report(caller, tables, place, &BlobRef { chunk: *chunk, blob: *blob }, *snapshot)

@@ -9,6 +9,7 @@
 
 use strongroom_format::codec::{self, Format};
 use strongroom_format::command::{Body, Command, OperatorBody};
+use strongroom_format::ending::EndOrder;
 use strongroom_format::id::{Digest, IdentityId};
 use strongroom_format::merkle::Salt;
 use strongroom_format::outcome::Refusal;
@@ -63,7 +64,8 @@ pub(crate) fn weight(body: &Body) -> Weight {
         | Body::ReportBlob { .. }
         | Body::IssueToken { .. }
         | Body::OpenTicket(_)
-        | Body::AbortTicket { .. } => Weight::Decision,
+        | Body::AbortTicket { .. }
+        | Body::End(_) => Weight::Decision,
         Body::TopUp { .. } | Body::RegisterChunks { .. } | Body::PutNodes { .. } => Weight::Batch,
         Body::Ask { .. } => Weight::Nothing,
     }
@@ -91,8 +93,12 @@ pub(crate) fn allowed(
 ) -> Result<(), Halt> {
     let event = decision(command, true, reason_given(&command.body));
     match weight(&command.body) {
-        // A commit has entered the log itself: its answer names the leaf. So has a stream that is ready.
-        Weight::Decision if matches!(command.body, Body::CommitSnapshot { .. }) => Ok(()),
+        // A commit, or an end, has entered the log itself: the snapshot's row names the leaf. So has a stream that is ready.
+        Weight::Decision
+            if matches!(command.body, Body::CommitSnapshot { .. } | Body::End(EndOrder::DeleteSnapshot { .. })) =>
+        {
+            Ok(())
+        }
         Weight::Decision => append(at, scope, tables, event).map(|_| ()),
         Weight::Batch => {
             let mut head: AuditHeadRow = scope.get(&*tables, &())?.unwrap_or_default();
@@ -322,6 +328,7 @@ fn reason_given(body: &Body) -> String {
     let given = match body {
         Body::CloseIdentity { reason, .. } => reason,
         Body::OpenRestore { purpose, .. } => purpose,
+        Body::End(order) => return order.reason().to_owned(),
         _ => return String::new(),
     };
     given.clone()
@@ -357,6 +364,7 @@ fn subject(body: &Body) -> Vec<u8> {
         Body::EndRestore { restore } => restore.0.to_le_bytes().to_vec(),
         Body::OpenTicket(open) => [open.ticket.as_bytes().as_slice(), open.vault.as_bytes()].concat(),
         Body::AbortTicket { ticket } => ticket.as_bytes().to_vec(),
+        Body::End(order) => order.subject().to_vec(),
         Body::IssueToken { token, identity, .. } => [token.as_bytes().to_vec(), name(identity)].concat(),
         Body::ReportBlob { vault, domain, chunk, blob, snapshot } => {
             [vault.as_bytes().as_slice(), domain.as_bytes(), chunk.as_bytes(), blob.as_bytes(), snapshot.as_bytes()]
@@ -406,6 +414,10 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::TicketEnded => "TICKET_ENDED",
         Refusal::StreamTaken => "STREAM_TAKEN",
         Refusal::StreamsDiffer { .. } => "STREAMS_DIFFER",
+        Refusal::RetentionActive { .. } => "RETENTION_ACTIVE",
+        Refusal::Pinned => "PINNED",
+        Refusal::VaultNotEmpty => "VAULT_NOT_EMPTY",
+        Refusal::WholeStands { .. } => "WHOLE_STANDS",
     }
 }
 

@@ -14,9 +14,10 @@ use strongroom_format::seal::BLOB_BYTES_MAX;
 
 use crate::entry::Reported;
 use crate::shard::at::{At, Caller};
+use crate::shard::garbage;
 use crate::shard::leases;
 use crate::shard::lying;
-use crate::shard::rows::{BlobRow, ChunkRow, SnapshotRow, SnapshotState, Usage, WrapRow};
+use crate::shard::rows::{BlobRow, BroughtRow, ChunkRow, SnapshotRow, SnapshotState, Usage, WrapRow};
 use crate::shard::scope::TenantScope;
 use crate::shard::usage;
 use crate::stop::{Ruled, impossible, invalid, limit};
@@ -61,6 +62,7 @@ pub(crate) fn register(
     let scope = &caller.scope;
     let lease_row = leases::writable_in(at, caller, &*tables, lease, place.vault, place.domain)?;
     let (mut known, mut came, mut went) = (0, Usage::default(), Usage::default());
+    let mut brought = BroughtRow { vault: place.vault, domain: place.domain, chunks: Vec::new(), nodes: Vec::new() };
     for (number, chunk) in (0..).zip(chunks) {
         check(at, scope, &*tables, place, chunk)?;
         let of = BlobRef { chunk: chunk.chunk, blob: chunk.blob };
@@ -81,8 +83,10 @@ pub(crate) fn register(
         };
         came = total(&came, &Usage::of_blob(&row))?;
         place.put(scope, tables, &of, &row)?;
+        brought.chunks.push(of);
         scope.put(tables, &(chunk.blob, place.vault, place.domain, chunk.chunk), &BlobRow {})?;
     }
+    garbage::brought(at, scope, tables, lease, &brought)?;
     leases::charge(at, scope, tables, lease, lease_row, came.stored_bytes, 0)?;
     usage::count(scope, tables, place.vault, &came, &went)?;
     Ok(Done::Registered { known })

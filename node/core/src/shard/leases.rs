@@ -13,6 +13,7 @@ use strongroom_format::role::Role;
 
 use crate::shard::at::{At, Caller};
 use crate::shard::ends::{self, End};
+use crate::shard::garbage;
 use crate::shard::rows::{DomainRow, LeasePurpose, LeaseRow};
 use crate::shard::scope::TenantScope;
 use crate::stop::{Ruled, invalid};
@@ -121,9 +122,10 @@ pub(crate) fn close_to_writes(
     keep_open(at, scope, tables, lease, row)
 }
 
-/// Ends a lease.
+/// Ends a lease. What was brought under it and nothing names is garbage from now on.
 pub(crate) fn end(scope: &TenantScope, tables: &mut dyn Tables, lease: LeaseId) -> Result<(), Halt> {
-    scope.delete::<LeaseRow>(tables, &(lease,))
+    scope.delete::<LeaseRow>(tables, &(lease,))?;
+    garbage::lease_ended(scope, tables, lease)
 }
 
 /// Moves a lease's end on.

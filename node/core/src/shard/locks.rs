@@ -59,6 +59,16 @@ pub(crate) fn choose(
     Ok(terms.map(|terms| LockRow { terms, begins_ms: None }))
 }
 
+/// Refuses to end what a lock keeps. Under these rules no lock begins, so none is over.
+pub(crate) fn check_may_end(lock: Option<&LockRow>) -> Ruled<()> {
+    if is_locked(lock) { Err(Refusal::RetentionActive { until_unix_ms: None }.into()) } else { Ok(()) }
+}
+
+/// Whether a lock keeps what it is on.
+pub(crate) fn is_locked(lock: Option<&LockRow>) -> bool {
+    lock.is_some()
+}
+
 fn within(terms: &LockTerms, min_ms: u64, max_ms: u64) -> bool {
     min_ms.max(1) <= terms.length_ms && terms.length_ms <= max_ms
 }

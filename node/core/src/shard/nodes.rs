@@ -16,8 +16,9 @@ use strongroom_format::tree::{self, Child, LeafEntry, Node};
 
 use crate::shard::at::{At, Caller};
 use crate::shard::chunks::{self, In, NO_DEK};
+use crate::shard::garbage;
 use crate::shard::leases;
-use crate::shard::rows::{Lying, NodeBytesRow, NodeRow, Usage};
+use crate::shard::rows::{BroughtRow, Lying, NodeBytesRow, NodeRow, Usage};
 use crate::shard::scope::TenantScope;
 use crate::shard::usage;
 use crate::stop::{Ruled, Stop, format_refusal, impossible, invalid};
@@ -41,6 +42,7 @@ pub(crate) fn put(
     let scope = &caller.scope;
     let lease_row = leases::writable_in(at, caller, &*tables, lease, place.vault, place.domain)?;
     let (mut known, mut came) = (0, Usage::default());
+    let mut brought = BroughtRow { vault: place.vault, domain: place.domain, chunks: Vec::new(), nodes: Vec::new() };
     for bytes in nodes {
         let id = tree::tree_id(bytes);
         if scope.has::<NodeRow>(&*tables, &(place.vault, place.domain, id))? {
@@ -55,8 +57,10 @@ pub(crate) fn put(
         let row = NodeRow { count: 0, lease, totals: node.totals(), lying };
         scope.put(tables, &(place.vault, place.domain, id), &row)?;
         scope.put(tables, &(place.vault, place.domain, id), &NodeBytesRow { bytes: bytes.clone() })?;
+        brought.nodes.push(id);
         came = came.plus(&Usage::of_node(bytes.len())).ok_or_else(|| impossible("nodes of one command overflow"))?;
     }
+    garbage::brought(at, scope, tables, lease, &brought)?;
     leases::charge(at, scope, tables, lease, lease_row, 0, came.node_bytes)?;
     usage::count(scope, tables, place.vault, &came, &Usage::default())?;
     Ok(Done::NodesPut { known })

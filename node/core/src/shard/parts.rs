@@ -1,7 +1,7 @@
 //! Parts: what a shard holds of a snapshot.
 //!
 //!     home opened, others joined ──▶ Open ──SealPart──▶ Sealed ──the home shard's word──▶ Committed
-//!                                     │ lease ends        │                    └──────▶ Dropped
+//!                                     │ lease ends        │                    └──────▶ Dropped ◀── ended (`deletion.rs`)
 //!                                     └──────────────────▶ Dropped
 //!
 //! An open part dies with its lease. Sealing ends the lease: from then on no clock of this shard drops the part. A part
@@ -17,6 +17,7 @@ use crate::entry::Decided;
 use crate::row::Space;
 use crate::shard::at::{At, Caller};
 use crate::shard::chunks::{self, In};
+use crate::shard::garbage;
 use crate::shard::leases;
 use crate::shard::nodes;
 use crate::shard::rows::{DomainRow, LeasePurpose, LockRow, Lying, PartRow, PartState, TenantRow, WaitingRow, WrapRow};
@@ -126,7 +127,9 @@ pub(crate) fn drop_part(
 ) -> Result<(), Halt> {
     match &row.state {
         PartState::Open | PartState::Dropped => {}
-        PartState::Sealed(sealed) => let_go(scope, tables, &row.opened, sealed)?,
+        PartState::Sealed(sealed) => {
+            garbage::let_go(scope, tables, (row.opened.vault, row.opened.domain), snapshot, sealed.clone())?;
+        }
         PartState::Committed { .. } => return Err(Halt { why: "a committed part is to be dropped".into() }),
     }
     leases::end(scope, tables, row.lease)?;
@@ -224,17 +227,6 @@ fn take_up(
         handed_over: lying.handed_over,
         missing: lying.missing,
     })
-}
-
-fn let_go(scope: &TenantScope, tables: &mut dyn Tables, opened: &Opened, sealed: &Sealed) -> Result<(), Halt> {
-    let place = In { vault: opened.vault, domain: opened.domain };
-    for root in &sealed.roots {
-        nodes::recount(scope, tables, place, *root, |count| count.checked_sub(1))?;
-    }
-    for record in &sealed.records {
-        chunks::recount(scope, tables, place, record, |count| count.checked_sub(1))?;
-    }
-    Ok(())
 }
 
 /// A part's row.

@@ -8,20 +8,21 @@ use strongroom_format::label::Label;
 use crate::clock;
 use crate::digest;
 use crate::query::{
-    Answer, Decision, GroupView, KnownChunk, LeaseView, NamedBlob, Query, SnapshotRef, SnapshotView, SnapshotsPage,
-    TenantView, VaultRef, VaultView, WaitingPart, Which,
+    Answer, Decision, EndingPart, GroupView, KnownChunk, LeaseView, NamedBlob, Query, SnapshotRef, SnapshotView,
+    SnapshotsPage, TenantView, VaultRef, VaultView, WaitingPart, Which,
 };
 use crate::row::Space;
 use crate::rules;
 use crate::shard::chunks::{self, BLOBS_MAX, In};
 use crate::shard::ends;
+use crate::shard::garbage;
 use crate::shard::identities;
 use crate::shard::members;
 use crate::shard::proofs;
 use crate::shard::rows::{
-    BlobRow, CardRow, ChunkRow, Committed, DomainRow, EnvelopeRow, FactsRow, IdentityRow, LabelRow, LeaseRow,
-    ListedRow, NodeBytesRow, NodeRow, PartRow, RestoreRow, SessionRow, ShardUsageRow, SnapshotRow, SnapshotState,
-    TenantRow, TenantUsageRow, VaultNameRow, VaultRow, VaultUsageRow, WaitingRow, WrapRow,
+    BlobRow, CardRow, ChunkRow, Committed, DomainRow, EndingRow, EnvelopeRow, FactsRow, IdentityRow, LabelRow,
+    LeaseRow, ListedRow, NodeBytesRow, NodeRow, PartRow, RestoreRow, SessionRow, ShardUsageRow, SnapshotRow,
+    SnapshotState, TenantRow, TenantUsageRow, VaultNameRow, VaultRow, VaultUsageRow, WaitingRow, WrapRow,
 };
 use crate::shard::scope::TenantScope;
 use crate::shard::tickets;
@@ -168,6 +169,23 @@ pub(crate) fn answer(group: GroupId, reads: &dyn Reads, query: Query) -> Result<
         Query::Usage { tenant } => scoped(reads, tenant, |scope| {
             Ok(Some(Answer::Usage(scope.get::<TenantUsageRow>(reads, &())?.unwrap_or_default().usage)))
         }),
+        Query::Ending { after, limit } => ending(reads, after, limit),
+        Query::Garbage { grace_ms, after, limit } => {
+            let now_ms = clock::now(reads)?.elapsed_ms;
+            let limit = limit.min(PAGE_MAX) as usize;
+            Ok(Answer::Garbage(garbage::tenants(reads, now_ms, grace_ms, after, limit)?))
+        }
+        Query::End { tenant, snapshot, by } => scoped(reads, tenant, |scope| {
+            let row = scope.get::<SnapshotRow>(reads, &(snapshot,))?;
+            let row = row.filter(|row| by.as_ref().is_none_or(|writer| *writer == row.opened.writer));
+            Ok(row.and_then(|row| match row.state {
+                SnapshotState::Ended { end, leaf_index, .. } => Some(Answer::End { end, leaf_index }),
+                SnapshotState::Open
+                | SnapshotState::Ready(_)
+                | SnapshotState::Committed(_)
+                | SnapshotState::Aborted => None,
+            }))
+        }),
     }
 }
 
@@ -218,10 +236,24 @@ fn waiting(reads: &dyn Reads, after: Option<(TenantId, SnapshotId)>, limit: u32)
     ))
 }
 
+fn ending(reads: &dyn Reads, after: Option<EndingPart>, limit: u32) -> Result<Answer, Halt> {
+    let limit = limit.min(PAGE_MAX) as usize;
+    let after = after.map(|part| (part.tenant, part.snapshot, part.group));
+    let rows = match &after {
+        None => Space::whole().range::<EndingRow>(reads, &(), limit)?,
+        Some(after) => Space::whole().range_from::<EndingRow>(reads, &(), after, limit + 1)?,
+    };
+    let behind = rows.into_iter().map(|(key, _)| key).filter(|key| after != Some(*key)).take(limit);
+    Ok(Answer::Ending(behind.map(|(tenant, snapshot, group)| EndingPart { tenant, snapshot, group }).collect()))
+}
+
 fn decision(state: &SnapshotState) -> Decision {
     match state {
         SnapshotState::Open | SnapshotState::Ready(_) => Decision::Open,
-        SnapshotState::Committed(committed) => Decision::Committed { lock: committed.lock.map(|lock| lock.terms) },
+        // One that has ended was committed: a part that waits hears that first, and then of the end.
+        SnapshotState::Committed(committed) | SnapshotState::Ended { committed, .. } => {
+            Decision::Committed { lock: committed.lock.map(|lock| lock.terms) }
+        }
         SnapshotState::Aborted => Decision::Aborted,
     }
 }
@@ -255,7 +287,8 @@ fn which(
 
 fn vault_view(scope: &TenantScope, reads: &dyn Reads, vault: VaultId) -> Result<Option<VaultView>, Halt> {
     let usage = scope.get::<VaultUsageRow>(reads, &(vault,))?.unwrap_or_default().usage;
-    Ok(scope.get::<VaultRow>(reads, &(vault,))?.map(|row| VaultView {
+    let living = scope.get::<VaultRow>(reads, &(vault,))?.filter(|row| row.end.is_none());
+    Ok(living.map(|row| VaultView {
         vault,
         name: row.name,
         statement: row.statement,
@@ -406,7 +439,9 @@ fn snapshot_view(
     let SnapshotRow { opened, label, key_epoch, stream: _, state } = row;
     let committed: Committed = match state {
         SnapshotState::Committed(committed) => committed,
-        SnapshotState::Open | SnapshotState::Ready(_) | SnapshotState::Aborted => return Ok(None),
+        SnapshotState::Open | SnapshotState::Ready(_) | SnapshotState::Aborted | SnapshotState::Ended { .. } => {
+            return Ok(None);
+        }
     };
     let envelope = scope.get::<EnvelopeRow>(reads, &(snapshot,))?;
     let envelope = envelope.ok_or_else(|| impossible("a committed snapshot has no envelope"))?.envelope;

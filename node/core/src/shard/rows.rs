@@ -5,7 +5,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use strongroom_format::code::Strength;
-use strongroom_format::command::{HandedOver, LockRange, LockTerms, Opened, Policy, Sealed};
+use strongroom_format::command::{BlobRef, HandedOver, LockRange, LockTerms, Opened, Policy, Sealed};
 use strongroom_format::gathered::{ExpectedStream, StreamOf};
 use strongroom_format::id::{
     BlobId, ChunkId, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, LeaseId, Nonce, PublicKey, SessionId,
@@ -55,6 +55,14 @@ impl TenantRow {
 /// Something ends at a time: found in the order of time. The value is empty.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct EndRow {}
+
+/// A tenant has something in its queues of garbage (`shard/garbage.rs`). The value is empty.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct GarbageRow {}
+
+/// At home: another shard is to be told that a snapshot has ended. The value is empty.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct EndingRow {}
 
 /// A part that is sealed and waits for its home shard's word.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -206,6 +214,21 @@ pub struct VaultRow {
     pub statement_version: StatementVersion,
     /// Its policy.
     pub policy: Policy,
+    /// How it ended; `None`: it has not. The row stays: neither its id nor its name is given again.
+    pub end: Option<EndFacts>,
+}
+
+/// Who ended something, when and why.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct EndFacts {
+    /// Who asked; `None`: the vault's policy.
+    pub by: Option<IdentityId>,
+    /// The reason that was given, at most 1024 bytes.
+    pub reason: String,
+    /// `E` at that moment.
+    pub ended_ms: u64,
+    /// The wall clock of the entry's leader in milliseconds since 1970: a label.
+    pub ended_unix_ms: u64,
 }
 
 /// The vault of a name.
@@ -322,6 +345,15 @@ pub enum SnapshotState {
     Committed(Committed),
     /// Decided: it never was.
     Aborted,
+    /// It was there, and its time was over or somebody who may ended it. Final.
+    Ended {
+        /// As it was.
+        committed: Committed,
+        /// Who ended it, when and why.
+        end: EndFacts,
+        /// The leaf in the tenant's audit tree that says so.
+        leaf_index: u64,
+    },
     /// A stream that waits for its whole: not decided, and not shown.
     Ready(Ready),
 }
@@ -474,6 +506,44 @@ pub enum PartState {
     Dropped,
 }
 
+/// What one command brought under a lease that was new: looked at once the lease has ended, for what nothing names.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BroughtRow {
+    /// The vault.
+    pub vault: VaultId,
+    /// The domain.
+    pub domain: DomainId,
+    /// Blobs that it registered.
+    pub chunks: Vec<BlobRef>,
+    /// Index-tree nodes that it put.
+    pub nodes: Vec<TreeId>,
+}
+
+/// A lease has ended and what was brought under it is still to be looked at. The value is empty.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct EndedLeaseRow {}
+
+/// What a part held that holds nothing any more: these counts are still to fall.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LetGoRow {
+    /// The vault.
+    pub vault: VaultId,
+    /// The domain.
+    pub domain: DomainId,
+    /// Its roots.
+    pub roots: Vec<TreeId>,
+    /// Its record blobs.
+    pub records: Vec<BlobRef>,
+}
+
+/// An index-tree node whose count has fallen to zero. The value is empty.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct UnnamedNodeRow {}
+
+/// A blob whose count has fallen to zero then, on `E`. The value is empty.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct GraceRow {}
+
 /// A restore session.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct RestoreRow {
@@ -599,6 +669,8 @@ rows! {
     TenantRow: "tenant row", 64 << 10, 12, (TenantId,);
     EndRow: "end row", 16, 13, (u64, u8, TenantId, u64);
     WaitingRow: "waiting row", 16, 14, (TenantId, SnapshotId);
+    GarbageRow: "garbage row", 16, 15, (TenantId,);
+    EndingRow: "ending row", 16, 16, (TenantId, SnapshotId, GroupId);
 }
 
 tenants_rows! {
@@ -619,6 +691,11 @@ tenants_rows! {
     BlobRow: "blob row", 16, 41, (BlobId, VaultId, DomainId, ChunkId);
     NodeRow: "node row", 256, 42, (VaultId, DomainId, TreeId);
     NodeBytesRow: "node bytes row", 256 << 10, 43, (VaultId, DomainId, TreeId);
+    BroughtRow: "brought row", 128 << 10, 44, (LeaseId, u64);
+    EndedLeaseRow: "ended lease row", 16, 45, (LeaseId,);
+    LetGoRow: "let go row", 128 << 10, 46, (SnapshotId,);
+    UnnamedNodeRow: "unnamed node row", 16, 47, (VaultId, DomainId, TreeId);
+    GraceRow: "grace row", 16, 48, (u64, VaultId, DomainId, ChunkId, BlobId);
     SnapshotRow: "snapshot row", 512 << 10, 50, (SnapshotId,);
     EnvelopeRow: "envelope row", 512 << 10, 51, (SnapshotId,);
     ListedRow: "listed row", 32, 52, (VaultId, u64);

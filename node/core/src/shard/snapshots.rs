@@ -1,6 +1,6 @@
 //! Snapshots at home: opened, then decided once.
 //!
-//!     OpenSnapshot ──▶ Open ──CommitSnapshot──▶ Committed
+//!     OpenSnapshot ──▶ Open ──CommitSnapshot──▶ Committed ──▶ Ended (`shard/deletion.rs`)
 //!                       └──AbortSnapshot, its lease ends──▶ Aborted, final
 //!
 //! A stream of a whole is held when it commits, and shown with all others (`shard/gathering.rs`).
@@ -47,6 +47,7 @@ pub(crate) fn open(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, open: 
     if leases::BUDGET_BYTES_MAX < open.budget_bytes {
         return Err(invalid("a budget beyond what a lease may have"));
     }
+    vaults::living(scope, &*tables, open.vault)?;
     check_domain(caller, &*tables, open)?;
     if scope.has::<SnapshotRow>(&*tables, &(open.snapshot,))? {
         return Err(Refusal::Immutable.into());
@@ -101,7 +102,7 @@ pub(crate) fn commit(
     let envelope = open_envelope(at, caller, envelope_bytes)?;
     let row = undecided(at, caller, &*tables, envelope.snapshot)?;
     check_against_opened(&envelope, &row)?;
-    let vault: VaultRow = scope.get(&*tables, &(envelope.vault,))?.ok_or(Refusal::NotFound)?;
+    let vault = vaults::living(scope, &*tables, envelope.vault)?;
     check_against_vault(caller, &*tables, &envelope, &vault)?;
     check_parent(caller, &*tables, &envelope)?;
     let lock = locks::choose(&vault.policy, caller.row()?.locks.as_ref(), envelope.requested_lock.as_ref())?;
@@ -271,7 +272,9 @@ fn undecided(at: &At<'_>, caller: &Caller, reads: &dyn Reads, snapshot: Snapshot
     let row = row.filter(|row| row.opened.writer == caller.principal).ok_or(Refusal::NotFound)?;
     match row.state {
         SnapshotState::Open => {}
-        SnapshotState::Committed(_) | SnapshotState::Ready(_) => return Err(Refusal::Immutable.into()),
+        SnapshotState::Committed(_) | SnapshotState::Ready(_) | SnapshotState::Ended { .. } => {
+            return Err(Refusal::Immutable.into());
+        }
         SnapshotState::Aborted => return Err(Refusal::LeaseEnded.into()),
     }
     // Its lease is out of time, although no tick has come to end it yet.
@@ -315,14 +318,15 @@ fn check_against_vault(caller: &Caller, reads: &dyn Reads, envelope: &Envelope, 
     }
 }
 
-/// A parent is an earlier snapshot of the same writer in the same vault; any other is as if absent (N45).
+/// A parent is an earlier snapshot of the same writer in the same vault, perhaps one that has ended since; any other is
+/// as if absent (N45).
 fn check_parent(caller: &Caller, reads: &dyn Reads, envelope: &Envelope) -> Ruled<()> {
     let Some(parent) = envelope.parent else {
         return Ok(());
     };
     let row = caller.scope.get::<SnapshotRow>(reads, &(parent,))?;
     let earlier = row.is_some_and(|row| {
-        matches!(row.state, SnapshotState::Committed(_))
+        matches!(row.state, SnapshotState::Committed(_) | SnapshotState::Ended { .. })
             && row.opened.vault == envelope.vault
             && row.opened.writer == envelope.writer
     });

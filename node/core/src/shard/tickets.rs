@@ -170,7 +170,7 @@ pub(crate) fn view(
         let ready = match stream.state {
             SnapshotState::Ready(ready) => Some(ready.digest),
             SnapshotState::Committed(committed) => Some(committed.envelope),
-            SnapshotState::Open | SnapshotState::Aborted => None,
+            SnapshotState::Open | SnapshotState::Aborted | SnapshotState::Ended { .. } => None,
         };
         views.push(StreamView { name, writer, snapshot, ready });
     }

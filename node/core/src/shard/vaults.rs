@@ -48,10 +48,17 @@ pub(crate) fn create(caller: &Caller, tables: &mut dyn Tables, statement: &[u8],
         statement: statement.to_vec(),
         statement_version: signed.version,
         policy: policy.clone(),
+        end: None,
     };
     scope.put(tables, &(signed.vault,), &row)?;
     scope.put(tables, &(signed.name,), &VaultNameRow { vault: signed.vault })?;
     Ok(Done::VaultCreated { vault: signed.vault })
+}
+
+/// A vault that has not ended. One that has is as if absent, but for its name and id.
+pub(crate) fn living(scope: &TenantScope, reads: &dyn Reads, vault: VaultId) -> Ruled<VaultRow> {
+    let row: Option<VaultRow> = scope.get(reads, &(vault,))?;
+    Ok(row.filter(|row| row.end.is_none()).ok_or(Refusal::NotFound)?)
 }
 
 /// Replaces a vault's statement by the next version.
@@ -60,7 +67,7 @@ pub(crate) fn update_statement(caller: &Caller, tables: &mut dyn Tables, stateme
     let signed: VaultStatement = open_signed(caller, statement)?;
     check_statement(caller, &signed)?;
     let scope = &caller.scope;
-    let mut row: VaultRow = scope.get(&*tables, &(signed.vault,))?.ok_or(Refusal::NotFound)?;
+    let mut row = living(scope, &*tables, signed.vault)?;
     if signed.name != row.name {
         return Err(Refusal::Immutable.into());
     }
@@ -87,7 +94,7 @@ pub(crate) fn put_card(caller: &Caller, tables: &mut dyn Tables, card: &[u8]) ->
         return Err(Refusal::ForeignTenant.into());
     }
     let scope = &caller.scope;
-    let vault: VaultRow = scope.get(&*tables, &(signed.vault,))?.ok_or(Refusal::NotFound)?;
+    let vault = living(scope, &*tables, signed.vault)?;
     if vault.statement_version < signed.statement_version {
         return Err(Refusal::StatementVersion { stored: vault.statement_version }.into());
     }

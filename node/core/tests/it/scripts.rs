@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # a comment
-//! world 6 nodes 3 regions 3 shards: acme/3 globex/1
+//! world 6 nodes 3 regions 3 shards: acme/3 globex/1/unlocked
 //! > acme web-1 opens a session
 //! done session
 //! ```
@@ -18,6 +18,7 @@ use strongroom_core::entry::NodeCommand;
 use strongroom_core::query::{Answer, Query};
 use strongroom_core::voters::VoterView;
 use strongroom_format::command::{BlobRef, Body, OperatorBody};
+use strongroom_format::ending::EndOrder;
 use strongroom_format::id::{GroupId, ReplicaId};
 use strongroom_format::outcome::{Done, Outcome, Redeemed, Refusal};
 use strongroom_format::role::Role;
@@ -81,9 +82,12 @@ impl Stage {
         let (nodes, regions) = (nodes.parse().unwrap(), regions.parse().unwrap());
         let mut world = World::founded(&genesis(nodes, regions, shards.parse().unwrap()));
         for tenant in tenants {
-            let (name, width) = tenant.split_once('/').unwrap();
-            world.create_tenant(name, width.parse().unwrap());
-            world.settle(name);
+            match tenant.split('/').collect::<Vec<_>>()[..] {
+                [name, width] => world.create_tenant(name, width.parse().unwrap()),
+                [name, width, "unlocked"] => world.create_unlocked_tenant(name, width.parse().unwrap()),
+                _ => panic!("tenant: {tenant}"),
+            }
+            world.settle(tenant.split('/').next().unwrap());
         }
         Self { world, sessions: BTreeMap::new(), backups: BTreeMap::new(), replicas: Vec::new() }
     }
@@ -96,6 +100,11 @@ impl Stage {
                 "done".into()
             }
             ["the", "home", "shards", "are", "asked"] => format!("done told {}", self.world.decide()),
+            ["other", "shards", "are", "told", "of", "ends"] => format!("done told {}", self.world.tell_ends()),
+            ["garbage", "is", "collected", "after", amount] => {
+                self.world.collect(milliseconds(amount));
+                "done".into()
+            }
             ["shard", group, "uses"] => {
                 let usage = self.world.group(GroupId(group.parse().unwrap())).view().usage;
                 format!("done {} blobs {} nodes {} snapshots", usage.blobs, usage.nodes, usage.snapshots)
@@ -220,6 +229,14 @@ impl Stage {
                 let (home, snapshot) = (backup.home(world), backup.snapshot);
                 backup.submit(world, home, Body::AbortSnapshot { snapshot })
             }),
+            ["deletes", name] => {
+                let snapshot = self.backups[*name].snapshot;
+                self.submit(tenant, who, Body::End(EndOrder::DeleteSnapshot { snapshot, reason: "script".into() }))
+            }
+            ["deletes", "its", "vault"] => {
+                let vault = self.world.tenant(tenant).vault;
+                self.submit(tenant, who, Body::End(EndOrder::DeleteVault { vault, reason: "script".into() }))
+            }
             ["restores", name] => {
                 let snapshots = vec![self.backups[*name].snapshot];
                 let body = Body::OpenRestore { snapshots, purpose: "script".into(), lifetime_ms: HOUR_MS };

@@ -32,6 +32,8 @@ pub struct Tenant {
     pub pair: VaultKeyPair,
     /// Besides [`ADMIN`].
     pub more_admins: Vec<String>,
+    /// Whether its vault locks nothing by itself.
+    pub unlocked: bool,
 }
 
 pub const OPERATOR: &str = "olga";
@@ -56,6 +58,7 @@ impl Tenant {
             vault: VaultId::from_bytes(fixed(&format!("{name} vault"))),
             pair: VaultKeyPair::from_secret(secret("vault")).unwrap(),
             more_admins: Vec::new(),
+            unlocked: false,
         }
     }
 
@@ -157,6 +160,12 @@ impl Tenant {
     }
 
     /// Signed where it must be.
+    /// The policy of its vault.
+    pub fn policy(&self) -> Policy {
+        let policy = policy();
+        if self.unlocked { Policy { default_lock: None, ..policy } } else { policy }
+    }
+
     pub fn seal_command(&self, who: &str, command: &Command) -> SignedCommand {
         if command.body.is_deciding() {
             sign::sign_command(command, &self.key(who))

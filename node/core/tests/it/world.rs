@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_core::cluster::rows::Changing;
 use strongroom_core::entry::{
-    Decided, EntryCommand, MemberFacts, NodeCommand, RebuildRequest, Replaced, ShardFacts, TenantFacts,
+    Decided, Ended, EntryCommand, MemberFacts, NodeCommand, RebuildRequest, Replaced, ShardFacts, TenantFacts,
 };
 use strongroom_core::genesis::{Genesis, GenesisIssuer, GenesisNode, GenesisOperator};
-use strongroom_core::query::{Answer, ClusterMap, Decision, Query};
+use strongroom_core::query::{Answer, ClusterMap, Decision, EndingPart, Query};
 use strongroom_format::code::Code;
 use strongroom_format::command::{Body, Command, OperatorBody, OperatorCommand, SignedCommand};
 use strongroom_format::enrolment::{NodeAddresses, Redemption, SignedRedemption, request_digest};
@@ -19,7 +19,7 @@ use strongroom_format::role::{OperatorRole, Plane, Role};
 use strongroom_format::sign::{self, SigningKey};
 
 use crate::group::{BEGAN_MS, Group, HOUR_MS, claim, done, epoch, fixed, identity, node_key, one, signing_key};
-use crate::tenant::{ADMIN, OFFICER, OPERATOR, OTHER_WRITER, Tenant, WALL_END, WRITER, policy, token, token_key};
+use crate::tenant::{ADMIN, OFFICER, OPERATOR, OTHER_WRITER, Tenant, WALL_END, WRITER, token, token_key};
 
 /// The genesis of `nodes` nodes in `regions` regions with `shards` shards.
 pub fn genesis(nodes: usize, regions: usize, shards: u32) -> Genesis {
@@ -80,6 +80,16 @@ impl World {
         let mut world = Self::founded(&genesis(6, 3, 3));
         for (tenant, width) in [("acme", 3), ("globex", 1)] {
             world.create_tenant(tenant, width);
+            world.settle(tenant);
+        }
+        world
+    }
+
+    /// As [`World::new`], and the vaults of these lock nothing by themselves.
+    pub fn unlocked(unlocked: &[&str]) -> Self {
+        let mut world = Self::founded(&genesis(6, 3, 3));
+        for (tenant, width) in [("acme", 3), ("globex", 1)] {
+            world.admit(Tenant { unlocked: unlocked.contains(&tenant), ..Tenant::new(tenant) }, width);
             world.settle(tenant);
         }
         world
@@ -202,6 +212,11 @@ impl World {
         self.admit(Tenant::new(name), width);
     }
 
+    /// The same for one whose vault locks nothing by itself.
+    pub fn create_unlocked_tenant(&mut self, name: &str, width: u16) {
+        self.admit(Tenant { unlocked: true, ..Tenant::new(name) }, width);
+    }
+
     fn admit(&mut self, mut tenant: Tenant, width: u16) {
         let name = tenant.name.clone();
         let body = OperatorBody::CreateTenant {
@@ -233,8 +248,8 @@ impl World {
             };
             done(self.submit(tenant, ADMIN, &mut admin, body));
         }
-        let statement = self.tenant(tenant).signed_statement(1);
-        done(self.submit(tenant, ADMIN, &mut admin, Body::CreateVault { statement, policy: policy() }));
+        let (statement, policy) = (self.tenant(tenant).signed_statement(1), self.tenant(tenant).policy());
+        done(self.submit(tenant, ADMIN, &mut admin, Body::CreateVault { statement, policy }));
         for writer in [WRITER, OTHER_WRITER] {
             let card = self.tenant(tenant).card(writer, 1);
             let card = self.tenant(tenant).sign(&card);
@@ -348,6 +363,48 @@ impl World {
             }
         }
         told
+    }
+
+    /// Tells other shards of ended snapshots until all have heard, and the home shards that they have: what a worker does.
+    pub fn tell_ends(&mut self) -> usize {
+        let mut told = 0;
+        for home in self.shards() {
+            let Answer::Ending(parts) = self.groups[&home].ask(&Query::Ending { after: None, limit: 1000 }) else {
+                panic!()
+            };
+            for EndingPart { tenant, snapshot, group } in parts {
+                let ended = claim(Ended { home, tenant, snapshot });
+                if let Outcome::Done(_) = self.group(group).node(NodeCommand::EndPart(ended)) {
+                    let ended = NodeCommand::PartEnded { tenant, snapshot, group };
+                    if let Outcome::Done(_) = self.group(home).node(ended) {
+                        told += 1;
+                    }
+                }
+            }
+        }
+        told
+    }
+
+    /// One step of collecting for each tenant with garbage in a group. Returns whether there was any.
+    pub fn collect_in(&mut self, group: GroupId, limit: u32, grace_ms: u64) -> bool {
+        let query = Query::Garbage { grace_ms, after: None, limit: 100 };
+        let Answer::Garbage(tenants) = self.groups[&group].ask(&query) else { panic!() };
+        for tenant in &tenants {
+            let collect = NodeCommand::CollectGarbage { tenant: *tenant, limit, grace_ms };
+            self.group(group).node(collect);
+        }
+        !tenants.is_empty()
+    }
+
+    /// Collects everywhere until there is nothing more to collect.
+    pub fn collect(&mut self, grace_ms: u64) {
+        for group in self.shards() {
+            while self.collect_in(group, 100, grace_ms) {}
+        }
+    }
+
+    pub fn shards(&self) -> Vec<GroupId> {
+        self.groups.keys().copied().filter(|group| *group != GroupId::CLUSTER).collect()
     }
 
     /// Lets the same time pass everywhere.

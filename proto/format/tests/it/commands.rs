@@ -6,6 +6,7 @@ use strongroom_format::command::{
     Approval, Attested, BlobRef, Body, Command, HandedOver, LockMode, LockRange, LockTerms, MemberSignature,
     OpenSnapshot, Opened, OperatorBody, OperatorCommand, Policy, RegisteredChunk, Sealed,
 };
+use strongroom_format::ending::EndOrder;
 use strongroom_format::gathered::{ExpectedStream, OpenTicket};
 use strongroom_format::id::{
     BlobId, ChunkId, GroupId, KeyEpoch, LeaseId, Nonce, PolicyVersion, PublicKey, ReplicaId, SessionId, SetVersion,
@@ -148,6 +149,8 @@ fn bodies() -> Vec<Body> {
             expected: vec![ExpectedStream { name: stream_of().name, writer: identity("web-1") }],
         }),
         Body::AbortTicket { ticket: stream_of().ticket },
+        Body::End(EndOrder::DeleteSnapshot { snapshot: snapshot(), reason: "old".into() }),
+        Body::End(EndOrder::DeleteVault { vault: vault(), reason: "empty".into() }),
     ]
 }
 
@@ -235,6 +238,7 @@ pub fn outcomes() -> Vec<Outcome> {
         Done::TicketOpened { lease, ends_ms: 99_000 },
         Done::Ready { envelope: digest("envelope"), strength: Strength { regions: 1, nodes: 2 } },
         Done::TicketAborted { left: 3 },
+        Done::Collected { references: 1000, blobs: 7, more: true },
     ];
     let refused = [
         Refusal::Invalid { why: why() },
@@ -280,6 +284,10 @@ pub fn outcomes() -> Vec<Outcome> {
         Refusal::TicketEnded,
         Refusal::StreamTaken,
         Refusal::StreamsDiffer { names: vec![stream_of().name] },
+        Refusal::RetentionActive { until_unix_ms: Some(1_800_000_000_000) },
+        Refusal::Pinned,
+        Refusal::VaultNotEmpty,
+        Refusal::WholeStands { whole: snapshot() },
     ];
     let done = done.into_iter().map(Outcome::Done);
     done.chain(refused.into_iter().map(Outcome::Refused)).chain([Outcome::Forgotten]).collect()
@@ -297,7 +305,9 @@ fn lines<T: Format + std::fmt::Debug>(values: &[T], name: impl Fn(&T) -> String)
 
 #[test]
 fn commands_keep_their_numbers_and_bytes() {
-    for (at, command) in (0..).zip(commands()) {
+    let is_end = |command: &Command| matches!(command.body, Body::End(_));
+    let (ends, others): (Vec<_>, Vec<_>) = commands().into_iter().partition(is_end);
+    for (at, command) in (0..).zip(others).chain((EndOrder::FIRST_KIND..).zip(ends)) {
         assert_eq!(command.body.kind(), at, "a sample of each variant, in order");
     }
     golden::text("commands-1.txt", &lines(&commands(), |command| format!("{:?}", command.body)));

@@ -1,0 +1,171 @@
+//! The end of a snapshot, and of a vault in which none is left (DESIGN.md §5.3).
+//!
+//!     home: Committed ──an admin's order, or its policy──▶ Ended ──EndPart, told again until done──▶ other shards' parts dropped
+//!                 └ refused while a lock, a legal hold, a restore session or the whole that it belongs to keeps it
+//!
+//! The row of a snapshot stays: its id is never given again and its end is final. So do the row and the name of a vault.
+//! A part in another shard goes only when the home shard says that the snapshot has ended *and* the part's own lock is
+//! over by that shard's own clock. Laws: `laws/decisions_never_flip.rs`, `laws/locked_snapshots_stay.rs`. Not here: what
+//! becomes of what it named (`shard/garbage.rs`), of copies on disks (`shard/release.rs`), locks (`shard/locks.rs`).
+
+use strongroom_format::ending::EndOrder;
+use strongroom_format::gathered::StreamOf;
+use strongroom_format::id::{GroupId, SnapshotId, TenantId, VaultId};
+use strongroom_format::outcome::{Done, Refusal};
+use strongroom_format::receipt::AuditEvent;
+use strongroom_format::role::Role;
+
+use crate::entry::Ended;
+use crate::row::Space;
+use crate::shard::at::{At, Caller};
+use crate::shard::audit;
+use crate::shard::garbage;
+use crate::shard::locks;
+use crate::shard::rows::{
+    EndFacts, EndingRow, EnvelopeRow, LabelRow, ListedRow, PartRow, PartState, PinRow, SnapshotRow, SnapshotState,
+    TicketRow, TicketState, Usage, VaultRow,
+};
+use crate::shard::scope::TenantScope;
+use crate::shard::usage;
+use crate::shard::vaults;
+use crate::stop::{Ruled, impossible, invalid};
+use crate::tables::{Halt, Reads, Tables};
+use crate::text;
+
+/// Carries out what an admin orders.
+pub(crate) fn order(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, order: &EndOrder) -> Ruled<Done> {
+    caller.require(&[Role::Admin])?;
+    text::check(order.reason())?;
+    if order.reason().is_empty() {
+        return Err(invalid("whoever ends something says why"));
+    }
+    let end = EndFacts {
+        by: Some(caller.principal.clone()),
+        reason: order.reason().to_owned(),
+        ended_ms: at.now_ms,
+        ended_unix_ms: at.wall_unix_ms,
+    };
+    match order {
+        EndOrder::DeleteSnapshot { snapshot, .. } => {
+            let leaf_index = audit::append(at, &caller.scope, tables, said(caller, order))?;
+            end_snapshot(at, &caller.scope, tables, *snapshot, end, leaf_index)
+        }
+        EndOrder::DeleteVault { vault, .. } => end_vault(&caller.scope, tables, *vault, end),
+    }
+}
+
+/// What the log says of an order that is carried out.
+fn said(caller: &Caller, order: &EndOrder) -> AuditEvent {
+    AuditEvent::Decision {
+        kind: order.kind(),
+        principal: caller.principal.clone(),
+        subject: order.subject().to_vec(),
+        allowed: true,
+        reason: order.reason().to_owned(),
+    }
+}
+
+/// Ends a snapshot that nothing keeps.
+fn end_snapshot(
+    at: &At<'_>,
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    snapshot: SnapshotId,
+    end: EndFacts,
+    leaf_index: u64,
+) -> Ruled<Done> {
+    let mut row: SnapshotRow = scope.get(&*tables, &(snapshot,))?.ok_or(Refusal::NotFound)?;
+    let SnapshotState::Committed(committed) = row.state else {
+        return Err(Refusal::NotFound.into());
+    };
+    locks::check_may_end(committed.lock.as_ref())?;
+    if let Some(whole) = standing_whole(scope, &*tables, row.stream.as_ref())? {
+        return Err(Refusal::WholeStands { whole }.into());
+    }
+    if !scope.range::<PinRow>(&*tables, &(snapshot,), 1)?.is_empty() {
+        return Err(Refusal::Pinned.into());
+    }
+    let part: Option<PartRow> = scope.get(&*tables, &(snapshot,))?;
+    let mut part = part.ok_or_else(|| impossible("a committed snapshot has no part at home"))?;
+    let PartState::Committed { sealed, lock } = part.state else {
+        return Err(impossible("a committed snapshot's part at home is not").into());
+    };
+    locks::check_may_end(lock.as_ref())?;
+    let (vault, domain) = (row.opened.vault, row.opened.domain);
+    garbage::let_go(scope, tables, (vault, domain), snapshot, sealed)?;
+    part.state = PartState::Dropped;
+    scope.put(tables, &(snapshot,), &part)?;
+    for group in row.opened.groups.iter().filter(|group| **group != at.group()) {
+        Space::whole().put(tables, &(scope.tenant(), snapshot, *group), &EndingRow {})?;
+    }
+    scope.delete::<EnvelopeRow>(tables, &(snapshot,))?;
+    scope.delete::<ListedRow>(tables, &(vault, committed.order))?;
+    let name = (vault, row.opened.writer.clone(), row.label.clone(), committed.order);
+    scope.delete::<LabelRow>(tables, &name)?;
+    usage::count(scope, tables, vault, &Usage::default(), &Usage::of_snapshot())?;
+    row.state = SnapshotState::Ended { committed, end, leaf_index };
+    scope.put(tables, &(snapshot,), &row)?;
+    Ok(Done::Done)
+}
+
+/// The whole that a stream belongs to, while it stands: of a whole all streams are shown, or none.
+fn standing_whole(
+    scope: &TenantScope,
+    reads: &dyn Reads,
+    of: Option<&StreamOf>,
+) -> Result<Option<SnapshotId>, Halt> {
+    let Some(of) = of else { return Ok(None) };
+    let ticket: Option<TicketRow> = scope.get(reads, &(of.ticket,))?;
+    let Some(TicketState::Committed { whole }) = ticket.map(|ticket| ticket.state) else { return Ok(None) };
+    let row: Option<SnapshotRow> = scope.get(reads, &(whole,))?;
+    let stands = row.is_some_and(|row| matches!(row.state, SnapshotState::Committed(_)));
+    Ok(stands.then_some(whole))
+}
+
+/// Ends a vault in which no snapshot is left. What uploads to it are under way are refused at their commit.
+fn end_vault(scope: &TenantScope, tables: &mut dyn Tables, vault: VaultId, end: EndFacts) -> Ruled<Done> {
+    let mut row: VaultRow = vaults::living(scope, &*tables, vault)?;
+    if !scope.range::<ListedRow>(&*tables, &(vault,), 1)?.is_empty() {
+        return Err(Refusal::VaultNotEmpty.into());
+    }
+    row.end = Some(end);
+    scope.put(tables, &(vault,), &row)?;
+    Ok(Done::Done)
+}
+
+/// Drops a part whose home shard says that its snapshot has ended, once its own lock is over.
+pub(crate) fn end_part(at: &At<'_>, tables: &mut dyn Tables, ended: &Ended) -> Ruled<Done> {
+    if at.disputed {
+        return Err(Refusal::DigestsDisagree.into());
+    }
+    let (scope, _) = TenantScope::of(&*tables, ended.tenant)?.ok_or(Refusal::NotFound)?;
+    let mut row: PartRow = scope.get(&*tables, &(ended.snapshot,))?.ok_or(Refusal::NotFound)?;
+    if row.opened.home != ended.home || ended.home == at.group() {
+        return Err(Refusal::WrongGroup.into());
+    }
+    let sealed = match row.state {
+        PartState::Committed { sealed, lock } => {
+            locks::check_may_end(lock.as_ref())?;
+            sealed
+        }
+        PartState::Dropped => return Ok(Done::Done),
+        // It has not even heard that it belongs to a snapshot.
+        PartState::Open | PartState::Sealed(_) => return Err(Refusal::VersionConflict.into()),
+    };
+    let place = (row.opened.vault, row.opened.domain);
+    garbage::let_go(&scope, tables, place, ended.snapshot, sealed)?;
+    row.state = PartState::Dropped;
+    scope.put(tables, &(ended.snapshot,), &row)?;
+    Ok(Done::Done)
+}
+
+/// Notes that a shard has dropped its part: it is told no more. Said wrongly, garbage stays and nothing else.
+pub(crate) fn part_ended(
+    tables: &mut dyn Tables,
+    tenant: TenantId,
+    snapshot: SnapshotId,
+    group: GroupId,
+) -> Result<Done, Halt> {
+    Space::whole().delete::<EndingRow>(tables, &(tenant, snapshot, group))?;
+    Ok(Done::Done)
+}

@@ -1,0 +1,347 @@
+//! Garbage: what nothing names any more, taken away in bounded steps.
+//!
+//! ```text
+//!   part let go ─▶ LetGo: the counts of its roots and records fall ─┐        ┌──── its children's counts fall ────┐
+//!   lease ended ─▶ EndedLease: what it brought and nothing names ───┼─▶ node at zero ─▶ UnnamedNode ─▶ its row goes ┤
+//!                                                                   └─▶ blob at zero ◀──────────────────────────────┘
+//!                                                                            └─▶ Grace ── a while on E ──▶ its row goes
+//! ```
+//!
+//! A row whose own lease is open never goes: its writer is about to name it. It is looked at again when that lease ends.
+//! Whoever refers to what has gone is told that it is missing and sends it again, so the grace period saves work and
+//! no promise rests on it. A step never leaves half a node: counts are exact after each (`laws/counts_recount.rs`), and
+//! nothing unnamed is forgotten (`laws/garbage_is_queued.rs`). Not here: copies on disks (`shard/release.rs`).
+
+use std::collections::BTreeMap;
+
+use strongroom_format::codec;
+use strongroom_format::command::{BlobRef, Sealed};
+use strongroom_format::id::{BlobId, ChunkId, DomainId, LeaseId, SnapshotId, TenantId, TreeId, VaultId};
+use strongroom_format::outcome::{Done, Refusal};
+use strongroom_format::tree::Node;
+
+use crate::row::Space;
+use crate::shard::at::At;
+use crate::shard::rows::{
+    BlobRow, BroughtRow, ChunkRow, EndedLeaseRow, GarbageRow, GraceRow, LeaseRow, LetGoRow, NodeBytesRow, NodeRow,
+    UnnamedNodeRow, Usage,
+};
+use crate::shard::scope::TenantScope;
+use crate::shard::usage;
+use crate::stop::{Ruled, impossible, invalid};
+use crate::tables::{Halt, Reads, Tables};
+
+/// One step drops at most so many references, and those of one node more.
+pub const COLLECT_MAX: u32 = 4096;
+/// So many unnamed nodes are looked up at once.
+const NODES_AT_ONCE: usize = 128;
+/// So many tenants are looked at for one question.
+const TENANTS_MAX: usize = 1000;
+
+/// Where rows of nodes and chunks are.
+type Domain = (VaultId, DomainId);
+type NodeKey = (VaultId, DomainId, TreeId);
+type GraceKey = (u64, VaultId, DomainId, ChunkId, BlobId);
+
+/// Notes what a command brought under a lease, so that it is found once the lease has ended.
+pub(crate) fn brought(
+    at: &At<'_>,
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    lease: LeaseId,
+    row: &BroughtRow,
+) -> Result<(), Halt> {
+    if row.chunks.is_empty() && row.nodes.is_empty() {
+        return Ok(());
+    }
+    scope.put(tables, &(lease, at.place.number()), row)
+}
+
+/// Queues what was brought under a lease that has ended.
+pub(crate) fn lease_ended(scope: &TenantScope, tables: &mut dyn Tables, lease: LeaseId) -> Result<(), Halt> {
+    if scope.range::<BroughtRow>(&*tables, &(lease,), 1)?.is_empty() {
+        return Ok(());
+    }
+    scope.put(tables, &(lease,), &EndedLeaseRow {})?;
+    mark(scope, tables)
+}
+
+/// Queues what a part held that holds nothing any more.
+pub(crate) fn let_go(
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    (vault, domain): (VaultId, DomainId),
+    snapshot: SnapshotId,
+    sealed: Sealed,
+) -> Result<(), Halt> {
+    let row = LetGoRow { vault, domain, roots: sealed.roots, records: sealed.records };
+    scope.put(tables, &(snapshot,), &row)?;
+    mark(scope, tables)
+}
+
+/// The tenants with something to collect now, at most `limit`, behind one of them.
+pub(crate) fn tenants(
+    reads: &dyn Reads,
+    now_ms: u64,
+    grace_ms: u64,
+    after: Option<TenantId>,
+    limit: usize,
+) -> Result<Vec<TenantId>, Halt> {
+    let mut found = Vec::new();
+    let rows = match after {
+        None => Space::whole().range::<GarbageRow>(reads, &(), TENANTS_MAX)?,
+        Some(after) => Space::whole().range_from::<GarbageRow>(reads, &(), &(after,), TENANTS_MAX)?,
+    };
+    for ((tenant,), _) in rows {
+        if found.len() == limit {
+            break;
+        }
+        if after == Some(tenant) {
+            continue;
+        }
+        if let Some((scope, _)) = TenantScope::of(reads, tenant)?
+            && !next(&scope, reads, now_ms, grace_ms, 1)?.is_empty()
+        {
+            found.push(tenant);
+        }
+    }
+    Ok(found)
+}
+
+/// Collects a tenant's garbage, as far as the limit lets it.
+pub(crate) fn collect(
+    at: &At<'_>,
+    tables: &mut dyn Tables,
+    tenant: TenantId,
+    limit: u32,
+    grace_ms: u64,
+) -> Ruled<Done> {
+    if at.disputed {
+        return Err(Refusal::DigestsDisagree.into());
+    }
+    if !(1..=COLLECT_MAX).contains(&limit) {
+        return Err(invalid("1 to 4096 references are collected at once"));
+    }
+    let (scope, _) = TenantScope::of(&*tables, tenant)?.ok_or(Refusal::NotFound)?;
+    let mut step = Step { at, scope: &scope, references: 0, blobs: 0, went: BTreeMap::new() };
+    while step.references < limit {
+        let batch = next(&scope, &*tables, at.now_ms, grace_ms, (limit - step.references) as usize)?;
+        if batch.is_empty() {
+            break;
+        }
+        for next in batch {
+            if step.references < limit {
+                step.take(tables, next)?;
+            }
+        }
+    }
+    let Step { references, blobs, went, .. } = step;
+    let more = !next(&scope, &*tables, at.now_ms, grace_ms, 1)?.is_empty();
+    for (vault, went) in went {
+        usage::count(&scope, tables, vault, &Usage::default(), &went)?;
+    }
+    if is_empty(&scope, &*tables)? {
+        Space::whole().delete::<GarbageRow>(tables, &(tenant,))?;
+    }
+    Ok(Done::Collected { references, blobs, more })
+}
+
+/// What is to be taken next.
+enum Next {
+    Node(NodeKey),
+    Part(SnapshotId, LetGoRow),
+    Brought(LeaseId, u64, BroughtRow),
+    Lease(LeaseId),
+    Blob(GraceKey),
+}
+
+/// What is to be taken next, at most `limit`. Nodes first: what hangs on them is found by them.
+fn next(scope: &TenantScope, reads: &dyn Reads, now_ms: u64, grace_ms: u64, limit: usize) -> Result<Vec<Next>, Halt> {
+    let nodes = scope.range::<UnnamedNodeRow>(reads, &(), limit.min(NODES_AT_ONCE))?;
+    if !nodes.is_empty() {
+        return Ok(nodes.into_iter().map(|(key, _)| Next::Node(key)).collect());
+    }
+    if let Some(((snapshot,), row)) = scope.range::<LetGoRow>(reads, &(), 1)?.pop() {
+        return Ok(vec![Next::Part(snapshot, row)]);
+    }
+    if let Some(((lease,), _)) = scope.range::<EndedLeaseRow>(reads, &(), 1)?.pop() {
+        let brought = scope.range::<BroughtRow>(reads, &(lease,), 1)?.pop();
+        let next = brought.map_or(Next::Lease(lease), |((_, number), row)| Next::Brought(lease, number, row));
+        return Ok(vec![next]);
+    }
+    let oldest = scope.range::<GraceRow>(reads, &(), limit)?.into_iter().map(|(key, _)| key);
+    let due = oldest.take_while(|(since_ms, ..)| since_ms.saturating_add(grace_ms) <= now_ms);
+    Ok(due.map(Next::Blob).collect())
+}
+
+fn is_empty(scope: &TenantScope, reads: &dyn Reads) -> Result<bool, Halt> {
+    // With no grace at all and at the end of time everything is due.
+    Ok(next(scope, reads, u64::MAX, 0, 1)?.is_empty())
+}
+
+fn mark(scope: &TenantScope, tables: &mut dyn Tables) -> Result<(), Halt> {
+    Space::whole().put(tables, &(scope.tenant(),), &GarbageRow {})
+}
+
+/// One step on its way.
+struct Step<'a> {
+    at: &'a At<'a>,
+    scope: &'a TenantScope,
+    references: u32,
+    blobs: u32,
+    went: BTreeMap<VaultId, Usage>,
+}
+
+impl Step<'_> {
+    fn take(&mut self, tables: &mut dyn Tables, next: Next) -> Result<(), Halt> {
+        match next {
+            Next::Node(key) => self.take_node(tables, key),
+            Next::Part(snapshot, row) => {
+                self.scope.delete::<LetGoRow>(tables, &(snapshot,))?;
+                let place = (row.vault, row.domain);
+                self.count(row.roots.len() + row.records.len());
+                for root in row.roots {
+                    self.drop_node(tables, place, root, 1)?;
+                }
+                for record in row.records {
+                    self.drop_blob(tables, place, &record, 1)?;
+                }
+                Ok(())
+            }
+            Next::Brought(lease, number, row) => {
+                self.scope.delete::<BroughtRow>(tables, &(lease, number))?;
+                self.look_at(tables, lease, row)
+            }
+            Next::Lease(lease) => {
+                self.count(0);
+                self.scope.delete::<EndedLeaseRow>(tables, &(lease,))
+            }
+            Next::Blob(key) => self.take_blob(tables, key),
+        }
+    }
+
+    /// Removes a node that nothing names, and lets what it names go.
+    fn take_node(&mut self, tables: &mut dyn Tables, key: NodeKey) -> Result<(), Halt> {
+        let scope = self.scope;
+        scope.delete::<UnnamedNodeRow>(tables, &key)?;
+        let stays = match scope.get::<NodeRow>(&*tables, &key)? {
+            Some(row) => row.count != 0 || is_open(scope, &*tables, row.lease)?,
+            None => true,
+        };
+        if stays {
+            self.count(0);
+            return Ok(());
+        }
+        let bytes = scope.get::<NodeBytesRow>(&*tables, &key)?;
+        let bytes = bytes.ok_or_else(|| impossible("a node has no bytes"))?.bytes;
+        scope.delete::<NodeRow>(tables, &key)?;
+        scope.delete::<NodeBytesRow>(tables, &key)?;
+        self.gone(key.0, &Usage::of_node(bytes.len()))?;
+        let place = (key.0, key.1);
+        match codec::decode::<Node>(&bytes).map_err(|fault| impossible(&format!("a stored node: {fault}")))? {
+            Node::Leaf(leaf) => {
+                self.count(leaf.entries().len());
+                let mut times: BTreeMap<BlobRef, u64> = BTreeMap::new();
+                for entry in leaf.entries() {
+                    *times.entry(BlobRef { chunk: entry.chunk, blob: entry.blob }).or_insert(0) += 1;
+                }
+                for (of, times) in times {
+                    self.drop_blob(tables, place, &of, times)?;
+                }
+            }
+            Node::Inner(inner) => {
+                self.count(inner.children().len());
+                let mut times: BTreeMap<TreeId, u64> = BTreeMap::new();
+                for child in inner.children() {
+                    *times.entry(child.id).or_insert(0) += 1;
+                }
+                for (child, times) in times {
+                    self.drop_node(tables, place, child, times)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was brought under an ended lease and is named by nothing goes on its way.
+    fn look_at(&mut self, tables: &mut dyn Tables, lease: LeaseId, row: BroughtRow) -> Result<(), Halt> {
+        self.count(row.chunks.len() + row.nodes.len());
+        let place = (row.vault, row.domain);
+        for node in row.nodes {
+            let key = (row.vault, row.domain, node);
+            // Put again under another lease, it is that lease's.
+            if self.scope.get::<NodeRow>(&*tables, &key)?.is_some_and(|row| row.count == 0 && row.lease == lease) {
+                self.scope.put(tables, &key, &UnnamedNodeRow {})?;
+            }
+        }
+        for of in row.chunks {
+            let found = self.scope.get::<ChunkRow>(&*tables, &(row.vault, row.domain, of.chunk, of.blob))?;
+            if found.is_some_and(|row| row.count == 0 && row.lease == lease) {
+                self.grant(tables, place, &of)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the row of a blob whose grace is over, if nothing names it by now.
+    fn take_blob(&mut self, tables: &mut dyn Tables, key: GraceKey) -> Result<(), Halt> {
+        let (_, vault, domain, chunk, blob) = key;
+        let scope = self.scope;
+        self.count(0);
+        scope.delete::<GraceRow>(tables, &key)?;
+        let Some(row) = scope.get::<ChunkRow>(&*tables, &(vault, domain, chunk, blob))? else { return Ok(()) };
+        if row.count != 0 || is_open(scope, &*tables, row.lease)? {
+            return Ok(());
+        }
+        scope.delete::<ChunkRow>(tables, &(vault, domain, chunk, blob))?;
+        scope.delete::<BlobRow>(tables, &(blob, vault, domain, chunk))?;
+        self.blobs += 1;
+        self.gone(vault, &Usage::of_blob(&row))
+    }
+
+    fn drop_node(&mut self, tables: &mut dyn Tables, place: Domain, node: TreeId, times: u64) -> Result<(), Halt> {
+        let key = (place.0, place.1, node);
+        let row = self.scope.get::<NodeRow>(&*tables, &key)?;
+        let mut row = row.ok_or_else(|| impossible("a counted node row is not there"))?;
+        row.count = row.count.checked_sub(times).ok_or_else(|| impossible("the count of a node does not add up"))?;
+        if row.count == 0 {
+            self.scope.put(tables, &key, &UnnamedNodeRow {})?;
+        }
+        self.scope.put(tables, &key, &row)
+    }
+
+    fn drop_blob(&mut self, tables: &mut dyn Tables, place: Domain, of: &BlobRef, times: u64) -> Result<(), Halt> {
+        let key = (place.0, place.1, of.chunk, of.blob);
+        let row = self.scope.get::<ChunkRow>(&*tables, &key)?;
+        let mut row = row.ok_or_else(|| impossible("a counted chunk row is not there"))?;
+        row.count =
+            row.count.checked_sub(times).ok_or_else(|| impossible("the count of a chunk row does not add up"))?;
+        if row.count == 0 {
+            self.grant(tables, place, of)?;
+        }
+        self.scope.put(tables, &key, &row)
+    }
+
+    /// Begins a blob's grace period.
+    fn grant(&mut self, tables: &mut dyn Tables, place: Domain, of: &BlobRef) -> Result<(), Halt> {
+        let key = (self.at.now_ms, place.0, place.1, of.chunk, of.blob);
+        self.scope.put(tables, &key, &GraceRow {})
+    }
+
+    fn gone(&mut self, vault: VaultId, usage: &Usage) -> Result<(), Halt> {
+        let sum = self.went.entry(vault).or_default();
+        *sum = sum.plus(usage).ok_or_else(|| impossible("usage of one step overflows"))?;
+        Ok(())
+    }
+
+    /// Counts references, and one for having looked.
+    fn count(&mut self, references: usize) {
+        self.references =
+            self.references.saturating_add(u32::try_from(references).unwrap_or(u32::MAX)).saturating_add(1);
+    }
+}
+
+/// Whether a row's lease is open: then its writer may be about to name it.
+fn is_open(scope: &TenantScope, reads: &dyn Reads, lease: LeaseId) -> Result<bool, Halt> {
+    scope.has::<LeaseRow>(reads, &(lease,))
+}
