@@ -171,6 +171,11 @@ impl DiskFile for LyingFile {
         self.file.preallocate(from, to)
     }
 
+    fn punch(&self, from: u64, to: u64) -> io::Result<()> {
+        self.files.catch_up(&self.path);
+        self.file.punch(from, to)
+    }
+
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.files.catch_up(&self.path);
         self.is_cut.store(true, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Where each copy lies: an index that can always be made again from the segments.
 //!
 //! ```text
-//!   note(rows) ─▶ recent: a few thousand rows in memory ─ flush ─▶ index.redb, one durable commit
+//!   note(rows), remove(rows) ─▶ recent: a few thousand rows in memory ─ flush ─▶ index.redb, one durable commit
 //!   find ─▶ recent, then index.redb
 //! ```
 //!
@@ -12,7 +12,7 @@
 //!
 //! A wrong row does no harm: every record says itself what it is. A database that does not open is made anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -57,6 +57,16 @@ impl Key {
         bytes[49..53].copy_from_slice(&copy.group.0.to_be_bytes());
         bytes[53..].copy_from_slice(&copy.lease.0.to_be_bytes());
         Self(bytes)
+    }
+
+    /// The first and the last key of a tenant.
+    pub(crate) fn all_of(tenant: &TenantId) -> (Self, Self) {
+        let with = |byte| {
+            let mut bytes = [byte; KEY_BYTES];
+            bytes[..16].copy_from_slice(tenant.as_bytes());
+            Self(bytes)
+        };
+        (with(0), with(u8::MAX))
     }
 
     pub(crate) fn tenant(&self) -> TenantId {
@@ -138,8 +148,10 @@ pub(crate) struct Index {
 
 #[derive(Default)]
 struct Recent {
-    copies: BTreeMap<Key, Location>,
-    scanned: BTreeMap<(TenantId, SegmentNumber), u64>,
+    /// `None`: the row goes.
+    copies: BTreeMap<Key, Option<Location>>,
+    /// `None`: the segment is no more.
+    scanned: BTreeMap<(TenantId, SegmentNumber), Option<u64>>,
     tags: BTreeMap<TenantId, TenantTag>,
 }
 
@@ -172,14 +184,49 @@ impl Index {
         scanned: u64,
     ) {
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
-        recent.copies.extend(rows);
-        recent.scanned.insert((tenant, segment), scanned);
+        recent.copies.extend(rows.into_iter().map(|(key, location)| (key, Some(location))));
+        recent.scanned.insert((tenant, segment), Some(scanned));
         recent.tags.insert(tenant, tag);
     }
 
     /// Adds the tag of a tenant that has no copies yet.
     pub(crate) fn note_tag(&self, tenant: TenantId, tag: TenantTag) {
         self.recent.write().unwrap_or_else(PoisonError::into_inner).tags.insert(tenant, tag);
+    }
+
+    /// Removes the rows of copies that lie just there; one that has another row by now keeps it.
+    pub(crate) fn remove(&self, rows: &[(Key, Location)]) -> Result<(), IndexError> {
+        for (key, location) in rows {
+            if self.find(key)? == Some(*location) {
+                self.recent.write().unwrap_or_else(PoisonError::into_inner).copies.insert(*key, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets how far a segment was read: it is no more, and its number may be given again.
+    pub(crate) fn forget(&self, tenant: TenantId, segment: SegmentNumber) {
+        self.recent.write().unwrap_or_else(PoisonError::into_inner).scanned.insert((tenant, segment), None);
+    }
+
+    /// The segments in which a tenant's copies lie.
+    pub(crate) fn segments(&self, tenant: TenantId) -> Result<BTreeSet<SegmentNumber>, IndexError> {
+        let (from, to) = Key::all_of(&tenant);
+        // memory first, as in `range`
+        let recent: BTreeMap<Key, Option<Location>> = {
+            let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+            recent.copies.range(from..=to).map(|(key, location)| (*key, *location)).collect()
+        };
+        let mut segments: BTreeSet<SegmentNumber> =
+            recent.values().flatten().map(|location| location.segment).collect();
+        let table = self.database.begin_read()?.open_table(COPIES)?;
+        for row in table.range::<&[u8; KEY_BYTES]>(&from.0..=&to.0)? {
+            let (key, location) = row?;
+            if !recent.contains_key(&Key(*key.value())) {
+                segments.insert(Location::read(location.value()).segment);
+            }
+        }
+        Ok(segments)
     }
 
     /// How many rows wait in memory.
@@ -191,7 +238,7 @@ impl Index {
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
         let (copies, scanned, tags) = {
             let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
-            if recent.scanned.is_empty() && recent.tags.is_empty() {
+            if recent.copies.is_empty() && recent.scanned.is_empty() && recent.tags.is_empty() {
                 return Ok(());
             }
             (recent.copies.clone(), recent.scanned.clone(), recent.tags.clone())
@@ -202,11 +249,25 @@ impl Index {
         {
             let mut table = transaction.open_table(COPIES)?;
             for (key, location) in &copies {
-                table.insert(&key.0, &location.write())?;
+                match location {
+                    Some(location) => {
+                        table.insert(&key.0, &location.write())?;
+                    }
+                    None => {
+                        table.remove(&key.0)?;
+                    }
+                }
             }
             let mut table = transaction.open_table(SCANNED)?;
             for (&(tenant, segment), end) in &scanned {
-                table.insert(&scanned_key(tenant, segment), end)?;
+                match end {
+                    Some(end) => {
+                        table.insert(&scanned_key(tenant, segment), end)?;
+                    }
+                    None => {
+                        table.remove(&scanned_key(tenant, segment))?;
+                    }
+                }
             }
             let mut table = transaction.open_table(TAGS)?;
             for (tenant, tag) in &tags {
@@ -226,16 +287,23 @@ impl Index {
     /// All copies whose keys lie in `from..=to`, in order, at most `limit`.
     pub(crate) fn range(&self, from: &Key, to: &Key, limit: usize) -> Result<Vec<(Key, Location)>, IndexError> {
         // memory first: a row that is flushed in between is then seen twice, not missed
-        let mut found: BTreeMap<Key, Location> = {
-            let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
-            recent.copies.range(from..=to).take(limit).map(|(key, location)| (*key, *location)).collect()
-        };
-        let table = self.database.begin_read()?.open_table(COPIES)?;
-        for row in table.range::<&[u8; KEY_BYTES]>(&from.0..=&to.0)?.take(limit) {
-            let (key, location) = row?;
-            found.entry(Key(*key.value())).or_insert_with(|| Location::read(location.value()));
+        let mut found: BTreeMap<Key, Option<Location>> = BTreeMap::new();
+        let mut there = 0;
+        for (key, location) in self.recent.read().unwrap_or_else(PoisonError::into_inner).copies.range(from..=to) {
+            if there == limit {
+                break;
+            }
+            there += usize::from(location.is_some());
+            found.insert(*key, *location);
         }
-        Ok(found.into_iter().take(limit).collect())
+        // Each row that goes may hide one in the database.
+        let hidden = found.len() - there;
+        let table = self.database.begin_read()?.open_table(COPIES)?;
+        for row in table.range::<&[u8; KEY_BYTES]>(&from.0..=&to.0)?.take(limit.saturating_add(hidden)) {
+            let (key, location) = row?;
+            found.entry(Key(*key.value())).or_insert_with(|| Some(Location::read(location.value())));
+        }
+        Ok(found.into_iter().filter_map(|(key, location)| Some((key, location?))).take(limit).collect())
     }
 
     /// Where a copy lies.
@@ -247,7 +315,7 @@ impl Index {
     pub(crate) fn scanned(&self, tenant: TenantId, segment: SegmentNumber) -> Result<u64, IndexError> {
         let noted = self.recent.read().unwrap_or_else(PoisonError::into_inner).scanned.get(&(tenant, segment)).copied();
         if let Some(end) = noted {
-            return Ok(end);
+            return Ok(end.unwrap_or(0));
         }
         let table = self.database.begin_read()?.open_table(SCANNED)?;
         Ok(table.get(&scanned_key(tenant, segment))?.map_or(0, |end| end.value()))

@@ -13,8 +13,8 @@
 //! before damage; after one failed write or sync nothing more is taken.
 //!
 //! Not here: who may write under which lease and how much (`node/service`), where fragments belong
-//! (`proto/format/code.rs`), the blob's own hash (whoever rebuilds compares it). Nothing is removed: a way to remove
-//! comes only with the rules' `Release`.
+//! (`proto/format/code.rs`), the blob's own hash (whoever rebuilds compares it), which copies may go: only a `Release` frees
+//! one, and only the rules make releases (`strongroom_core::shard::release`).
 
 pub mod coding;
 pub mod damage;

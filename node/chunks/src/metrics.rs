@@ -25,6 +25,13 @@ pub const DISK_FULL_REFUSALS_TOTAL: &str = "strongroom_chunks_disk_full_refusals
 /// What the disk has left when last looked at.
 pub const DISK_FREE_BYTES: &str = "strongroom_chunks_disk_free_bytes";
 
+/// Copies freed against releases.
+pub const FRAGMENTS_FREED_TOTAL: &str = "strongroom_chunks_fragments_freed_total";
+/// What their records took.
+pub const FRAGMENT_BYTES_FREED_TOTAL: &str = "strongroom_chunks_fragment_bytes_freed_total";
+/// Segments removed because no copy lay in them.
+pub const SEGMENTS_UNLINKED_TOTAL: &str = "strongroom_chunks_segments_unlinked_total";
+
 /// Registers the descriptions. Once, after the recorder is installed.
 pub fn describe() {
     describe_counter!(FRAGMENTS_DAMAGED_TOTAL, "Fragments that did not verify when they were read, by how");
@@ -36,6 +43,9 @@ pub fn describe() {
     describe_histogram!(GROUP_SECONDS, Unit::Seconds, "Time from the first write of a group to its durability");
     describe_counter!(INDEX_COMMITS_TOTAL, "Durable commits of the index");
     describe_counter!(DISK_FULL_REFUSALS_TOTAL, "Writes refused because the disk is at its reserve");
+    describe_counter!(FRAGMENTS_FREED_TOTAL, "Fragments that the rules released and whose space was given back");
+    describe_counter!(FRAGMENT_BYTES_FREED_TOTAL, Unit::Bytes, "Bytes of the records of freed fragments");
+    describe_counter!(SEGMENTS_UNLINKED_TOTAL, "Segments removed because no fragment lay in them any more");
     describe_gauge!(DISK_FREE_BYTES, Unit::Bytes, "Free bytes of the disk when last looked at");
 }
 
@@ -65,4 +75,13 @@ pub(crate) fn refused_full() {
 
 pub(crate) fn free(bytes: u64) {
     gauge!(DISK_FREE_BYTES).set(bytes as f64);
+}
+
+pub(crate) fn freed(copies: u64, bytes: u64) {
+    counter!(FRAGMENTS_FREED_TOTAL).increment(copies);
+    counter!(FRAGMENT_BYTES_FREED_TOTAL).increment(bytes);
+}
+
+pub(crate) fn unlinked(segments: u64) {
+    counter!(SEGMENTS_UNLINKED_TOTAL).increment(segments);
 }

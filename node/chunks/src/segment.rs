@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use strongroom_format::fragment::{BLOCK_BYTES as RECORD_ALIGN, FragmentHeader, HEADER_BYTES, record_bytes};
 use strongroom_format::id::{TenantId, TenantTag};
+use strongroom_format::tombstone::{Tombstone, TombstoneBlock};
 use strongroom_host::aligned::AlignedBuffer;
 use strongroom_host::files::{DiskFile, Files, Open};
 use strongroom_host::window::{PIECE_BYTES, Window};
@@ -128,13 +129,21 @@ pub(crate) enum Check {
     Header,
 }
 
+/// What lies in a segment.
+pub(crate) enum Seen<'a> {
+    /// A copy.
+    Copy(&'a FragmentHeader),
+    /// Copies that are no more, all of records before this place.
+    Tombstones(&'a [Tombstone]),
+}
+
 /// Shows every good record from `from` on and returns where the last one ends, on a block (at least `from`).
 pub(crate) fn scan(
     file: &dyn DiskFile,
     from: u64,
     check: Check,
     tag: Option<TenantTag>,
-    mut visit: impl FnMut(u64, &FragmentHeader),
+    mut visit: impl FnMut(u64, Seen<'_>),
 ) -> io::Result<u64> {
     let mut window = Window::new(file, if check == Check::Header { RECORD_ALIGN } else { PIECE_BYTES })?;
     let mut known_tag = tag;
@@ -148,6 +157,10 @@ pub(crate) fn scan(
             None => offset == 0,
         });
         let Some(header) = header else {
+            if let Some(block) = tombstones(window.bytes(offset, RECORD_ALIGN)?, known_tag) {
+                visit(offset, Seen::Tombstones(&block.entries));
+                end = offset + BLOCK_BYTES;
+            }
             offset += BLOCK_BYTES;
             continue;
         };
@@ -163,11 +176,16 @@ pub(crate) fn scan(
                 }
             };
         if is_good {
-            visit(offset, &header);
+            visit(offset, Seen::Copy(&header));
             end = offset + record_bytes;
         }
         // A good header says how far its payload reaches, also where that was torn.
         offset += record_bytes;
     }
     Ok(end)
+}
+
+/// A block of tombstones, if it is the tenant's own.
+fn tombstones(bytes: &[u8], tag: Option<TenantTag>) -> Option<TombstoneBlock> {
+    TombstoneBlock::parse(bytes).ok().filter(|block| Some(block.tenant_tag) == tag)
 }

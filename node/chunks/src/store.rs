@@ -5,12 +5,15 @@
 //!            per tenant: stage, write, fdatasync  ─▶ index, in memory ─▶ answered
 //!            the next group is what arrived meanwhile; now and then the index is committed
 //!   get ─▶ a read lane: index ─▶ segment ─▶ BLAKE3 ─▶ payload
+//!   free ─▶ write lane, between groups (`store/freeing.rs`)
 //! ```
 //!
 //! Promises: see the package. One put is all or nothing as far as answers go: it is acknowledged when all its copies are
 //! durable. A put whose answer was not seen may be there; putting a copy again is harmless.
 //!
-//! Not here: when a worker calls [`ChunkStore::tidy`] (`node/service`).
+//! Not here: when a worker calls [`ChunkStore::tidy`] or frees (`node/service`).
+
+mod freeing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,6 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use strongroom_core::shard::release::Release;
 use strongroom_format::code::Code;
 use strongroom_format::fragment::{CopyName, FragmentError, FragmentHeader, HEADER_BYTES};
 use strongroom_format::id::{BlobId, Digest, GroupId, LeaseId, TenantId, TenantTag};
@@ -31,7 +35,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::damage::How;
 use crate::index::{Index, IndexError, KEY_BYTES, Key, Location, SegmentNumber};
 use crate::metrics;
-use crate::segment::{self, BLOCK_BYTES, Check};
+use crate::segment::{self, BLOCK_BYTES, Check, Seen};
+
+pub use self::freeing::Freed;
 
 /// One group takes at most so many bytes; the rest waits for the next.
 const GROUP_BYTES_MAX: u64 = 32 << 20;
@@ -244,6 +250,22 @@ impl ChunkStore {
         self.read(move |shared| shared.list(from, limit)).await
     }
 
+    /// Frees the space of copies that the rules released. Those that are not here are left out. Once it is done they are
+    /// gone for good; cancelled, they may be.
+    pub async fn free(&self, releases: Vec<Release>) -> Result<Freed, ChunksError> {
+        let shared = Arc::clone(&self.shared);
+        self.write.run(move || shared.free(&releases)).await?
+    }
+
+    /// Removes a tenant's segments in which no copy lies any more, and says how many.
+    pub async fn unlink_empty(&self, tenant: TenantId) -> Result<u64, ChunksError> {
+        let shared = Arc::clone(&self.shared);
+        let Some(tail) = self.write.run(move || shared.tail(tenant)).await? else { return Ok(0) };
+        let live = self.read(move |shared| shared.index.segments(tenant).map_err(|error| shared.fail(&error))).await?;
+        let shared = Arc::clone(&self.shared);
+        self.write.run(move || shared.unlink(tenant, tail, &live)).await?
+    }
+
     /// Commits the index and cuts segments to size that took nothing since the last call. For a worker, every few
     /// seconds or minutes, and before the process ends.
     pub async fn tidy(&self) -> Result<(), ChunksError> {
@@ -452,11 +474,29 @@ impl Shared {
         let mut found_tag = tag;
         // Also in a segment that has a successor: an earlier crash may have left a torn record among good ones, and it
         // must not take the place of a good copy of the same name.
-        let end = segment::scan(&*file, scanned, Check::Payload, tag, |offset, header| {
-            found_tag = Some(header.tenant_tag);
-            rows.push((Key::new(&tenant, &header.copy), location(number, offset, header)));
+        let mut gone = Vec::new();
+        let end = segment::scan(&*file, scanned, Check::Payload, tag, |offset, seen| match seen {
+            Seen::Copy(header) => {
+                found_tag = Some(header.tenant_tag);
+                rows.push((Key::new(&tenant, &header.copy), location(number, offset, header)));
+            }
+            Seen::Tombstones(tombstones) => {
+                for one in tombstones {
+                    let key = Key::new(&tenant, &one.copy);
+                    let is_it =
+                        |of: &(Key, Location)| of.0 == key && (of.1.segment, of.1.block) == (one.segment, one.block);
+                    rows.retain(|row| !is_it(row));
+                    gone.push((key, one.segment, one.block));
+                }
+            }
         })
         .map_err(failed)?;
+        for (key, segment, block) in gone {
+            let known = self.index.find(&key).map_err(|error| self.fail(&error))?;
+            if let Some(location) = known.filter(|known| (known.segment, known.block) == (segment, block)) {
+                self.index.remove(&[(key, location)]).map_err(|error| self.fail(&error))?;
+            }
+        }
         if is_last {
             // What was found may lie in a cache only, and what lies behind must never be read as written later.
             AppendFile::open(&**self.host.files(), &path, SetAside::Zeros, end).map_err(|error| self.fail(&error))?;
@@ -555,7 +595,7 @@ impl Shared {
     ) -> Result<(), ChunksError> {
         let group = writer.group;
         self.check_tag(writer, pending.tenant, pending.tag)?;
-        let open = self.segment(writer, pending, staged)?;
+        let open = self.segment(writer, pending.tenant, pending.tag, pending.bytes, staged)?;
         open.last_group = group;
         let reserve = self.options.reserve_bytes;
         let headroom = || {
@@ -588,15 +628,16 @@ impl Shared {
         }
     }
 
-    /// The segment that takes what is pending. A full one is ended: what it took in this group is synced with
+    /// The segment that takes so many bytes more. A full one is ended: what it took in this group is synced with
     /// that, and noted.
     fn segment<'w>(
         &self,
         writer: &'w mut Writer,
-        pending: &Pending,
+        tenant: TenantId,
+        tag: TenantTag,
+        bytes: u64,
         staged: &mut BTreeMap<TenantId, Staged>,
     ) -> Result<&'w mut OpenSegment, ChunksError> {
-        let Pending { tenant, tag, bytes, .. } = *pending;
         let limit = self.options.segment_bytes_max;
         let is_full = |end: u64| 0 < end && limit < end + bytes;
         if let Some(open) = writer.open.get(&tenant)
@@ -711,6 +752,8 @@ impl Shared {
         for (key, location) in copies.into_iter().rev() {
             match self.read(&key, location)? {
                 Ok(fragment) => return Ok(fragment),
+                // It was freed meanwhile.
+                Err(_) if self.index.find(&key).map_err(|error| self.fail(&error))? != Some(location) => {}
                 Err(how) => {
                     metrics::damaged(how);
                     let index = key.copy().index;
@@ -847,6 +890,12 @@ struct Readers {
 impl Readers {
     fn get(&self, tenant: TenantId, segment: SegmentNumber) -> Option<Arc<dyn DiskFile>> {
         self.files.get(&(tenant, segment)).map(Arc::clone)
+    }
+
+    fn forget(&mut self, tenant: TenantId, segment: SegmentNumber) {
+        if self.files.remove(&(tenant, segment)).is_some() {
+            self.order.retain(|known| *known != (tenant, segment));
+        }
     }
 
     fn insert(&mut self, tenant: TenantId, segment: SegmentNumber, file: &Arc<dyn DiskFile>) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use strongroom_format::fragment::HEADER_BYTES;
 use strongroom_host::files::{Files, Open};
 
-use crate::segment::{self, Check};
+use crate::segment::{self, Check, Seen};
 use crate::store::{ChunksError, Listed};
 
 /// Shows the copies in a node's data directory, tenant by tenant, segment by segment. Blocking: call it from a lane, or
@@ -25,7 +25,8 @@ pub fn survey(files: &dyn Files, data_directory: &Path, mut visit: impl FnMut(Li
         for number in numbers {
             let path = segment::path(&root, tenant, number);
             let file = files.open(&path, Open::Read).map_err(failed(&path, "opened"))?;
-            segment::scan(&*file, 0, Check::Header, tag, |offset, header| {
+            segment::scan(&*file, 0, Check::Header, tag, |offset, seen| {
+                let Seen::Copy(header) = seen else { return };
                 visit(Listed {
                     tenant,
                     copy: header.copy,

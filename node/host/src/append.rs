@@ -405,6 +405,26 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_reads_as_zeros_and_the_rest_stays() {
+        both(|files, directory| {
+            let path = directory.join("f");
+            let mut file = AppendFile::create(files, &path, SetAside::Zeros).unwrap();
+            file.stage(&[&[7; 32768]], 4096).unwrap();
+            file.sync().unwrap();
+            file.file().punch(8192, 16384).unwrap();
+            file.file().sync_data().unwrap();
+            file.stage(&[&[8; 4096]], 4096).unwrap();
+            file.sync().unwrap();
+            file.trim().unwrap();
+            let mut bytes = vec![1; 36864];
+            file.file().read_exact_at(&mut bytes, 0).unwrap();
+            assert_eq!((&bytes[..8192], &bytes[8192..16384]), (&[7; 8192][..], &[0; 8192][..]));
+            assert_eq!((&bytes[16384..32768], &bytes[32768..]), (&[7; 16384][..], &[8; 4096][..]));
+            assert_eq!(file.file().len().unwrap(), 36864);
+        });
+    }
+
+    #[test]
     fn one_failure_poisons_for_good() {
         for call in [Call::Write, Call::Sync] {
             let disk = SimDisk::new();

@@ -147,6 +147,15 @@ impl DiskFile for RealFile {
         Ok(())
     }
 
+    fn punch(&self, from: u64, to: u64) -> io::Result<()> {
+        if to <= from {
+            return Ok(());
+        }
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        retry_on_intr(|| fallocate(&self.cached, how, from, to - from))?;
+        Ok(())
+    }
+
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.cached.set_len(length)
     }

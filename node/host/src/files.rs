@@ -78,6 +78,10 @@ pub trait DiskFile: Debug + Send + Sync {
     /// cannot.
     fn preallocate(&self, from: u64, to: u64) -> io::Result<()>;
 
+    /// Gives the space of `from..to` back to the file system; what is read there is zeros, and the length stays. Fails with
+    /// `Unsupported` and without changing bytes where the file system cannot. Durable after [`DiskFile::sync_data`].
+    fn punch(&self, from: u64, to: u64) -> io::Result<()>;
+
     /// Cuts the file, or lengthens it with zeros that take no space.
     fn set_len(&self, length: u64) -> io::Result<()>;
 

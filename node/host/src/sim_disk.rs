@@ -45,6 +45,8 @@ pub enum Call {
     Write,
     /// `preallocate`
     Preallocate,
+    /// `punch`
+    Punch,
     /// `set_len`
     SetLen,
     /// `sync_data`
@@ -369,6 +371,14 @@ impl DiskFile for SimFile {
         if inode.cached.length < to {
             inode.apply(Change::SetLen(to));
         }
+        Ok(())
+    }
+
+    fn punch(&self, from: u64, to: u64) -> io::Result<()> {
+        let mut state = self.state_to_change()?;
+        state.change(Call::Punch, &self.path)?;
+        let inode = state.inode(self.number)?;
+        inode.punch(from, to);
         Ok(())
     }
 
@@ -719,6 +729,29 @@ mod tests {
         assert_eq!(file.write_at(&[1], 8192).unwrap_err().kind(), io::ErrorKind::StorageFull);
         file.set_len(0).unwrap();
         assert_eq!(disk.free_bytes(path).unwrap(), 8192);
+    }
+
+    #[test]
+    fn what_was_punched_takes_no_room_and_a_crash_may_bring_any_page_of_it_back() {
+        let path = Path::new("/d/f");
+        let mut kept = [0_u32; 4];
+        for seed in 0..200 {
+            let (disk, file) = disk_with(path);
+            file.write_at(&[7; 16384], 0).unwrap();
+            file.sync_data().unwrap();
+            let before = disk.used_bytes();
+            file.punch(4096, 12288).unwrap();
+            assert_eq!(before - disk.used_bytes(), 8192);
+            disk.crash(seed);
+            let content = content(&disk, path);
+            assert_eq!(content.len(), 16384);
+            for (page, kept) in content.chunks(4096).zip(&mut kept) {
+                assert!(page.iter().all(|byte| *byte == page[0]), "a page goes as a whole");
+                *kept += u32::from(page[0] == 7);
+            }
+        }
+        assert_eq!((kept[0], kept[3]), (200, 200));
+        assert!((1..200).contains(&kept[1]) && (1..200).contains(&kept[2]), "{kept:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use strongroom_host::Host;
 use strongroom_host::clock::SimClock;
 use strongroom_host::sim_disk::SimDisk;
 
+use crate::releases::Rules;
 use crate::store::{copy, list_all, open, tag, tenant};
 
 #[derive(Clone, Debug)]
@@ -22,6 +23,15 @@ enum Step {
     /// Several puts at once.
     Burst {
         sizes: Vec<usize>,
+    },
+    /// Some of the copies are freed: those whose number has one of these remainders by four.
+    Free {
+        tenant: u8,
+        which: u8,
+    },
+    /// Segments without copies are unlinked.
+    Unlink {
+        tenant: u8,
     },
     Tidy,
     Kill,
@@ -38,6 +48,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0_u8..3, sizes()).prop_map(|(tenant, sizes)| Step::Put { tenant, sizes }),
         3 => sizes().prop_map(|sizes| Step::Burst { sizes }),
+        3 => (0_u8..3, 1_u8..16).prop_map(|(tenant, which)| Step::Free { tenant, which }),
+        2 => (0_u8..3).prop_map(|tenant| Step::Unlink { tenant }),
         1 => Just(Step::Tidy),
         1 => Just(Step::Kill),
         2 => any::<u64>().prop_map(Step::Crash),
@@ -45,40 +57,76 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What was put, and whether it was acknowledged or seen.
+/// What was put, and what is known of it.
 #[derive(Default)]
 struct Expected {
-    copies: BTreeMap<(TenantId, BlobId), (NewCopy, bool)>,
+    copies: BTreeMap<(TenantId, BlobId), (NewCopy, Known)>,
     serial: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// It may be there.
+    Perhaps,
+    /// It was acknowledged or seen.
+    There,
+    /// It was freed, or is being freed: if it is there, it is whole.
+    Going,
 }
 
 impl Expected {
     fn next(&mut self, who: u8, size: usize) -> NewCopy {
         self.serial += 1;
         let new = copy(self.serial, size, self.serial);
-        self.copies.insert((tenant(who), new.copy.blob), (new.clone(), false));
+        self.copies.insert((tenant(who), new.copy.blob), (new.clone(), Known::Perhaps));
         new
     }
 
     fn acknowledge(&mut self, who: u8, copies: &[NewCopy]) {
         for copy in copies {
-            self.copies.get_mut(&(tenant(who), copy.copy.blob)).unwrap().1 = true;
+            self.copies.get_mut(&(tenant(who), copy.copy.blob)).unwrap().1 = Known::There;
         }
     }
 
-    /// Everything that was acknowledged is there and good; what is there was put, and stays from now on.
+    /// Those that are to be freed now.
+    fn going(&mut self, who: u8, which: u8) -> Vec<NewCopy> {
+        let chosen = |new: &NewCopy| which & (1 << (new.copy.lease.0 % 4)) != 0;
+        let of = self.copies.iter_mut().filter(|((of, _), (new, _))| *of == tenant(who) && chosen(new));
+        of.map(|(_, (new, known))| {
+            *known = Known::Going;
+            new.clone()
+        })
+        .collect()
+    }
+
+    fn gone(&mut self, who: u8, copies: &[NewCopy]) {
+        for copy in copies {
+            self.copies.remove(&(tenant(who), copy.copy.blob));
+        }
+    }
+
+    /// Everything that was acknowledged and not freed is there; what is there was put, is good, and stays from now on; what
+    /// was freed is not there.
     async fn check(&mut self, store: &ChunkStore) {
         let listed = list_all(store).await;
         for found in &listed {
-            let (new, kept) = self.copies.get_mut(&(found.tenant, found.copy.blob)).expect("nothing is invented");
+            let found_here = self.copies.get_mut(&(found.tenant, found.copy.blob));
+            let (new, known) = found_here.expect("nothing is invented, and nothing comes back");
             assert_eq!(found.copy, new.copy);
             let fragment = store.get(found.tenant, found.copy.blob, None).await.unwrap();
             assert!(fragment.payload == new.payload);
-            *kept = true;
+            if *known == Known::Perhaps {
+                *known = Known::There;
+            }
         }
-        let kept = self.copies.values().filter(|(_, kept)| *kept).count();
-        assert_eq!(listed.len(), kept, "everything acknowledged is there");
-        self.copies.retain(|_, (_, kept)| *kept);
+        let is_listed =
+            |of: &TenantId, blob: &BlobId| listed.iter().any(|one| (one.tenant, one.copy.blob) == (*of, *blob));
+        for ((of, blob), (_, known)) in &self.copies {
+            assert!(*known != Known::There || is_listed(of, blob), "everything acknowledged is there");
+        }
+        self.copies.retain(|(of, blob), _| is_listed(of, blob));
+        // What is still there may be freed once more, or not; until then it stays.
+        self.copies.values_mut().for_each(|(_, known)| *known = Known::There);
     }
 }
 
@@ -123,6 +171,7 @@ async fn run(steps: Vec<Step>) {
     let disk = SimDisk::new();
     let host = Host::simulated(1, disk.clone(), SimClock::new(0));
     let mut expected = Expected::default();
+    let rules = Rules::new();
     let mut store = reopen(&host, &disk, &mut expected, 0).await;
     let mut crash_seed = 0;
     for step in steps {
@@ -154,6 +203,15 @@ async fn run(steps: Vec<Step>) {
                 }
                 all
             }
+            Step::Free { tenant: who, which } => {
+                let going = expected.going(who, which);
+                let freed = store.free(going.iter().map(|new| rules.release(tenant(who), new.copy)).collect()).await;
+                if freed.is_ok() {
+                    expected.gone(who, &going);
+                }
+                freed.map(|_| ())
+            }
+            Step::Unlink { tenant: who } => store.unlink_empty(tenant(who)).await.map(|_| ()),
             Step::Tidy => store.tidy().await,
             Step::Kill => Err(ChunksError::NotHere),
             Step::Crash(seed) => {

@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod crashes;
+mod freeing;
+mod releases;
 mod store;

@@ -110,6 +110,10 @@ impl DiskFile for SlowFile {
         self.file.preallocate(from, to)
     }
 
+    fn punch(&self, from: u64, to: u64) -> io::Result<()> {
+        self.file.punch(from, to)
+    }
+
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
     }

@@ -3,7 +3,7 @@
 //!
 //! Not here: names, faults, power (`sim_disk.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::seeded::Seeded;
@@ -35,15 +35,31 @@ pub(super) struct Inode {
     pub(super) durable: Content,
     pub(super) unsynced: Vec<Change>,
     pub(super) allocated: u64,
+    /// Pages below `allocated` that were given back.
+    pub(super) holes: BTreeSet<u64>,
     pub(super) locked: bool,
 }
 
 impl Inode {
     pub(super) fn bytes(&self) -> u64 {
-        self.allocated.max(self.cached.pages.len() as u64 * PAGE as u64)
+        let page = PAGE as u64;
+        let given_back = self.holes.range(..self.allocated.div_ceil(page)).count() as u64 * page;
+        self.allocated.saturating_sub(given_back).max(self.cached.pages.len() as u64 * page)
+    }
+
+    /// Gives whole pages back; what is left of others becomes zeros.
+    pub(super) fn punch(&mut self, from: u64, to: u64) {
+        let page = PAGE as u64;
+        self.holes.extend(from.div_ceil(page)..to / page);
+        self.apply(Change::Punch { from, to });
     }
 
     pub(super) fn apply(&mut self, change: Change) {
+        if let Change::Write { offset, bytes } = &change {
+            for (page, ..) in pieces(*offset, bytes.len()) {
+                self.holes.remove(&page);
+            }
+        }
         self.cached.apply(&change);
         self.unsynced.push(change);
     }
@@ -58,12 +74,15 @@ impl Inode {
         }
         self.cached = self.durable.clone();
         self.allocated = self.cached.length;
+        self.holes =
+            (0..self.allocated.div_ceil(PAGE as u64)).filter(|page| !self.cached.pages.contains_key(page)).collect();
         self.locked = false;
     }
 }
 
 pub(super) enum Change {
     Write { offset: u64, bytes: Box<[u8]> },
+    Punch { from: u64, to: u64 },
     SetLen(u64),
 }
 
@@ -105,8 +124,21 @@ impl Content {
         self.length = length;
     }
 
+    /// Makes zeros of what lies there; whole pages take no memory any more.
+    pub(super) fn punch(&mut self, from: u64, to: u64) {
+        let to = to.min(self.length);
+        for (page, within, part) in pieces(from, usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX)) {
+            if part.len() == PAGE {
+                self.pages.remove(&page);
+            } else if let Some(content) = self.pages.get_mut(&page) {
+                Arc::make_mut(content)[within..within + part.len()].fill(0);
+            }
+        }
+    }
+
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
+            Change::Punch { from, to } => self.punch(*from, *to),
             Change::Write { offset, bytes } => self.write(*offset, bytes),
             Change::SetLen(length) => self.set_len(*length),
         }
@@ -122,6 +154,16 @@ impl Content {
     ) {
         let (offset, bytes) = match change {
             Change::Write { offset, bytes } => (*offset, bytes),
+            Change::Punch { from, to } => {
+                // Page by page: a crash may leave the head of what was punched, or its tail.
+                for (page, within, part) in pieces(*from, usize::try_from(to - from).unwrap_or(usize::MAX)) {
+                    if seeded.below(2) == 0 {
+                        let start = page * PAGE as u64 + within as u64;
+                        self.punch(start, start + part.len() as u64);
+                    }
+                }
+                return;
+            }
             Change::SetLen(length) => {
                 if seeded.below(2) == 0 {
                     self.set_len(*length);
