@@ -1,6 +1,6 @@
 //! `strongroomd inspect`: what lies on a stopped node's disk.
 //!
-//! Not here: judging it (`fsck` will recount).
+//! Not here: judging it (`fsck.rs` recounts).
 
 use std::path::Path;
 

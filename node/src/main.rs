@@ -9,6 +9,7 @@ mod dev;
 mod doctor;
 mod found;
 mod founding;
+mod fsck;
 mod init;
 mod inspect;
 mod join;
@@ -35,6 +36,8 @@ use strongroom_format::role::Plane;
 
 /// Exit code of a command line that makes no sense.
 const USAGE: u8 = 2;
+/// Exit code: damage was found.
+const DAMAGE: u8 = 6;
 
 #[derive(Parser)]
 #[command(
@@ -214,6 +217,16 @@ enum Command {
         #[arg(long, env = "STRONGROOM_JSON", hide_env_values = true, value_parser = FalseyValueParser::new())]
         json: bool,
     },
+    /// Recount everything on stopped nodes' disks: references, quotas, audit trees, digests. Exit code 6: something differs.
+    #[command(after_help = "Example:\n  strongroomd fsck /var/lib/strongroom/*/")]
+    Fsck {
+        /// The nodes' data directories; replicas in several are compared.
+        #[arg(required = true)]
+        data: Vec<PathBuf>,
+        /// One JSON object a line.
+        #[arg(long, env = "STRONGROOM_JSON", hide_env_values = true, value_parser = FalseyValueParser::new())]
+        json: bool,
+    },
     /// Print what a shell needs to complete command lines.
     #[command(after_help = "Example:\n  strongroomd completions bash > /etc/bash_completion.d/strongroomd\n  \
         strongroomd completions zsh > /usr/local/share/zsh/site-functions/_strongroomd")]
@@ -257,6 +270,11 @@ fn main() -> ExitCode {
         }
         Command::Demo { path, keep } => return demo::demo(path, keep),
         Command::Inspect { data, json } => inspect::inspect(&data, json),
+        Command::Fsck { data, json } => match fsck::fsck(&data, json) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::from(DAMAGE),
+            Err(why) => Err(why),
+        },
         Command::Completions { shell } => manual::completions(Arguments::command(), shell),
         Command::Man { out } => manual::pages(Arguments::command(), out.as_deref()),
     };

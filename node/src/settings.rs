@@ -152,15 +152,29 @@ pub struct Storage {
     /// Free bytes that chunks leave on the file system, so that log and state can go on.
     #[serde(default = "reserve_bytes")]
     pub reserve_bytes: u64,
+    /// How long a blob that nothing names any more waits before it goes, in seconds.
+    #[serde(default = "grace_seconds")]
+    pub grace_seconds: u64,
+    /// How long the node rests between two passes over its disk, in seconds.
+    #[serde(default = "sweep_seconds")]
+    pub sweep_seconds: u64,
 }
 
 fn reserve_bytes() -> u64 {
     1 << 30
 }
 
+fn grace_seconds() -> u64 {
+    24 * 3600
+}
+
+fn sweep_seconds() -> u64 {
+    3600
+}
+
 impl Default for Storage {
     fn default() -> Self {
-        Self { reserve_bytes: reserve_bytes() }
+        Self { reserve_bytes: reserve_bytes(), grace_seconds: grace_seconds(), sweep_seconds: sweep_seconds() }
     }
 }
 

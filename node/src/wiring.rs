@@ -48,7 +48,9 @@ use strongroom_service::admit::{Admit, Memory};
 use strongroom_service::carry::{Answering, OverPeers};
 use strongroom_service::catalog::Catalog;
 use strongroom_service::coders::Coders;
+use strongroom_service::collect::Collector;
 use strongroom_service::decide::Decider;
+use strongroom_service::expire::Expirer;
 use strongroom_service::follow::{self, Follow};
 use strongroom_service::gate::Gate;
 use strongroom_service::gather::Gather;
@@ -67,6 +69,7 @@ use strongroom_service::sign::Signer;
 use strongroom_service::spread::Spread;
 use strongroom_service::standing::Standings;
 use strongroom_service::status::Statuses;
+use strongroom_service::sweep::Sweeper;
 use strongroom_service::tenants::Admitter;
 use strongroom_service::tick::Ticker;
 use strongroom_service::upload::Uploads;
@@ -333,6 +336,25 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
         proposer: proposer.clone(),
     };
     tasks.spawn_on(ticker.run(), control);
+    let expirer = Expirer { consensus: consensus.clone(), reads: reads.clone(), proposer: proposer.clone() };
+    tasks.spawn_on(expirer.run(), control);
+    let collector = Collector {
+        consensus: consensus.clone(),
+        reads: reads.clone(),
+        proposer: proposer.clone(),
+        grace: Duration::from_secs(settings.storage.grace_seconds),
+    };
+    tasks.spawn_on(collector.run(), control);
+    let sweeper = Sweeper {
+        me: me.clone(),
+        store: store.clone(),
+        consensus: consensus.clone(),
+        reads: reads.clone(),
+        gate: gate.clone(),
+        topology: topology.clone(),
+        every: Duration::from_secs(settings.storage.sweep_seconds),
+    };
+    tasks.spawn_on(sweeper.run(), control);
     tasks.spawn_on(tidy(store.clone()), control);
     if settings.test.is_some_and(|test| test.kill_groups) {
         tasks.spawn_on(kill_switch::watch(data_dir.clone(), consensus.clone()), control);

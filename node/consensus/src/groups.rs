@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::{RaftMetrics, ReadPolicy};
 use strongroom_core::machine::Machine;
-use strongroom_core::tables::Halt;
+use strongroom_core::tables::{Halt, Reads};
 use strongroom_format::codec;
 use strongroom_format::id::{GroupId, NodeName, ReplicaId};
 use strongroom_host::Host;
@@ -41,7 +41,7 @@ use crate::opening::{OpenError, Opener, With};
 use crate::running::Group;
 use crate::scrub;
 use crate::snapshot::RESERVE_BYTES;
-use crate::state;
+use crate::state::{self, StateStore};
 use crate::supervise::Supervised;
 use crate::timing::Timing;
 use crate::transfers::Transfers;
@@ -493,12 +493,31 @@ impl Consensus {
         self.query(&group, query).await
     }
 
+    /// Looks at this replica's rows as they are, which may be old. What is made of them never leaves this process: for
+    /// values that only rows can make.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        id: GroupId,
+        look: impl FnOnce(&dyn Reads) -> Result<T, Halt> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let group = self.group(id).ok_or(ReadError::Stopped)?;
+        self.on_a_read_lane(&group, move |state| look(&state.view()?.rows)).await
+    }
+
     async fn query(&self, group: &Group, query: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+        let rules = Arc::clone(&group.machine.rules);
+        self.on_a_read_lane(group, move |state| rules.query(&state.view()?.rows, &query)).await
+    }
+
+    async fn on_a_read_lane<T: Send + 'static>(
+        &self,
+        group: &Group,
+        read: impl FnOnce(&StateStore) -> Result<T, Halt> + Send + 'static,
+    ) -> Result<T, ReadError> {
         let lanes = &self.inner.read_lanes;
         let lane = &lanes[self.inner.next_read_lane.fetch_add(1, Ordering::Relaxed) % lanes.len()];
-        let (rules, state) = (Arc::clone(&group.machine.rules), group.machine.state.clone());
-        let answer = run_shared(lane, move || rules.query(&state.view()?.rows, &query)).await;
-        answer.map_err(|halt| {
+        let state = group.machine.state.clone();
+        run_shared(lane, move || read(&state)).await.map_err(|halt| {
             group.health.report(Death::State(halt.why));
             ReadError::Stopped
         })

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
+use strongroom_core::laws::State;
 use strongroom_core::machine::DIGEST_TABLE;
-use strongroom_core::tables::{Halt, Reads};
+use strongroom_core::tables::{Halt, Reads, Table};
 use strongroom_format::id::GroupId;
 use strongroom_host::Host;
 use strongroom_host::files::{DiskFile, Open};
@@ -32,6 +33,20 @@ pub struct OfflineGroup {
     pub digest: Option<[u8; 32]>,
 }
 
+/// All rows of one group below a data directory, each verified, for laws to judge: they lie in memory. Blocks, and fails
+/// as [`groups`] does.
+pub fn state(host: &Host, data_dir: &Path, id: GroupId) -> Result<State, Halt> {
+    open(host, &data_dir.join("state"), id.0, |view| {
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = view.rows.all()?.collect::<Result<_, Halt>>()?;
+        let split = |(key, value): &'_ (Vec<u8>, Vec<u8>)| -> Option<(Table, Vec<u8>, Vec<u8>)> {
+            let (table, key) = key.split_first()?;
+            Some((Table(*table), key.to_vec(), value.clone()))
+        };
+        let rows: Vec<(Table, Vec<u8>, Vec<u8>)> = rows.iter().filter_map(split).collect();
+        Ok(State::read(id, rows.iter().map(|(table, key, value)| (*table, key.as_slice(), value.as_slice()))))
+    })
+}
+
 /// Looks at the groups below a data directory, lowest first. Blocks. A node that runs has its states locked: then this
 /// fails.
 pub fn groups(host: &Host, data_dir: &Path) -> Result<Vec<OfflineGroup>, Halt> {
@@ -45,14 +60,7 @@ pub fn groups(host: &Host, data_dir: &Path) -> Result<Vec<OfflineGroup>, Halt> {
     ids.sort_unstable();
     ids.into_iter()
         .map(|id| {
-            let path = directory.join(format!("{id}.redb"));
-            let file = host.files().open(&path, Open::Read).map_err(failed)?;
-            file.lock().map_err(failed)?;
-            let overlay = Overlay::over(file).map_err(failed)?;
-            if let Some(header) = newest_header(&**host.files(), &path).map_err(failed)? {
-                overlay.write(0, &header).map_err(failed)?;
-            }
-            state::look(overlay, |view| {
+            open(host, &directory, id, |view| {
                 let digest = view.rows.get(DIGEST_TABLE, b"")?;
                 Ok(OfflineGroup {
                     id: GroupId(id),
@@ -63,6 +71,24 @@ pub fn groups(host: &Host, data_dir: &Path) -> Result<Vec<OfflineGroup>, Halt> {
             })
         })
         .collect()
+}
+
+/// Looks at one group's state while its file is open.
+fn open<T>(
+    host: &Host,
+    directory: &Path,
+    id: u32,
+    read: impl FnOnce(&state::View) -> Result<T, Halt>,
+) -> Result<T, Halt> {
+    let path = directory.join(format!("{id}.redb"));
+    let failed = |error: io::Error| Halt { why: format!("{} cannot be read: {error}", path.display()) };
+    let file = host.files().open(&path, Open::Read).map_err(failed)?;
+    file.lock().map_err(failed)?;
+    let overlay = Overlay::over(file).map_err(failed)?;
+    if let Some(header) = newest_header(&**host.files(), &path).map_err(failed)? {
+        overlay.write(0, &header).map_err(failed)?;
+    }
+    state::look(overlay, read)
 }
 
 /// A file whose changes stay in memory: redb repairs what was not closed in order when it opens it.

@@ -29,16 +29,34 @@
 //! | *rebuild* (`rebuild.rs`) | each 0.5 s, and on consensus' events | | | | | | the cluster group allots one new id for a current one, or for one that was to come; asking again is refused and harmless | one replacement at a time in a group: the second one is refused until `MemberReplaced` |
 //! | *members* (`membership.rs`) | each 0.25 s, and when the map changes | | | | | | | of two leaders' controllers one succeeds: each step compares the membership's log id, each entry what it replaces |
 //!
+//! Workers that take away, against everything that may run beside them; what stands here was tested by the name behind it:
+//!
+//! | | *expire* (`expire.rs`, each second) | *collect* (`collect.rs`, each second) | *sweep* (`sweep.rs`, each pass) |
+//! |---|---|---|---|
+//! | *follow*, *members*, *rebuild*, *admit* | words go into logs; whoever leads | as *expire* | a replica is asked that was admitted under this id all through the pass; one that is lost, replaced or away is not asked, and its copies stay (`sweep` only over `Gate`) |
+//! | *tenants* | parts exist only of admitted tenants | garbage exists only of admitted tenants | a tenant whose row is not here yet has no copies that go (`n73_nothing_goes_while_its_lease_is_open_or_unknown`) |
+//! | *tick* | a part's lock is over by its own group's clock or the word is refused (`n57_…`) | a lease's row decides, not its time: what a tick ends is queued in the same entry (`what_an_upload_leaves_goes_after_its_lease_and_not_before`) | only a tick shows whose digest is shared |
+//! | *decide* | a part hears of the commit first, of the end next (`ends_go_from_the_home_row_to_the_parts_and_nowhere_else`) | a part that waits holds what it named | as *collect* |
+//! | *expire* | the word never changes: carried twice it changes nothing | a part let go is queued in the same entry | rows name copies until *collect* took them |
+//! | *collect* | | of two leaders' steps each is whole: counts are exact after every entry (`a_step_drops_no_more_…`) | what is not named and not under a lease is never named again (`laws/releases_stay_true.rs`) |
+//! | *sweep* | | | one write lane a disk: freeing runs between groups of writes (`node/chunks` crash tests) |
+//! | checkpoint, Raft snapshot | | | a release from rows that are older or newer than the checkpoint stays true; after a crash the same entries make the same rows, and a snapshot skips none of their consequences (`laws/releases_stay_true.rs`) |
+//! | upload | one under way into an ended vault is refused at its commit | its own lease holds what it brought; what it was told of and went meanwhile is listed as missing and sent again (`n34_what_went_meanwhile_…`, `n65_…`) | its lease is open, or on a replica that lags not known yet: both keep the copy |
+//! | commit | the home shard decides in one entry, before or behind the end | as upload | a row names its copies in the entry that registers them, under an open lease |
+//! | restore | a session pins its snapshots: the end is refused while it lasts (`a_restore_session_keeps_…`) | rows stay while the snapshot does | copies stay while rows do; a read that meets a hole looks again and finds no row (`store.rs`) |
+//!
 //! Uploads and restores run beside all of them: an upload stands on its lease, which ends only by a tick or its owner,
 //! and a copy written too late is released, never registered; a restore stands on rows that a session pins.
-//! Workers still to come (expire, collect, sweep, scrub, prove, repair, rebalance) get their column here first.
+//! Workers still to come (scrub, prove, repair, rebalance) get their column here first.
 
 pub mod admit;
 pub mod caller;
 pub mod carry;
 pub mod catalog;
 pub mod coders;
+pub mod collect;
 pub mod decide;
+pub mod expire;
 pub mod follow;
 pub mod gate;
 pub mod gather;
@@ -63,6 +81,7 @@ pub mod solve;
 pub mod spread;
 pub mod standing;
 pub mod status;
+pub mod sweep;
 pub mod tenants;
 pub mod tick;
 pub mod topology;

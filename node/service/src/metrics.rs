@@ -27,6 +27,8 @@ const RESTARTED: &str = "strongroom_service_groups_restarted_total";
 const BROKEN: &str = "strongroom_service_groups_broken_total";
 const MEMBERSHIP: &str = "strongroom_service_membership_changes_total";
 const REPORTS: &str = "strongroom_service_tick_reports_total";
+const COLLECTED: &str = "strongroom_service_references_collected_total";
+const COLLECTED_BLOBS: &str = "strongroom_service_blobs_collected_total";
 
 /// Says what the names mean. Called once, when the process starts.
 pub fn describe() {
@@ -69,6 +71,8 @@ pub fn describe() {
     describe_counter!(BROKEN, Unit::Count, "Dead groups that could not be restarted");
     describe_counter!(MEMBERSHIP, Unit::Count, "Steps of membership changes that this node made as a leader, by step");
     describe_counter!(REPORTS, Unit::Count, "Voters' reports that this node asked for as a leader, by result");
+    describe_counter!(COLLECTED, Unit::Count, "References that collecting dropped or looked at, as a leader");
+    describe_counter!(COLLECTED_BLOBS, Unit::Count, "Blobs whose rows went because nothing named them, as a leader");
     describe_counter!(WORK, Unit::Count, "Rounds of background workers, by worker and result");
 }
 
@@ -169,6 +173,11 @@ pub(crate) fn reported(well: bool) {
     counter!(REPORTS, "well" => if well { "true" } else { "false" }).increment(1);
 }
 
+pub(crate) fn collected(references: u32, blobs: u32) {
+    counter!(COLLECTED).increment(u64::from(references));
+    counter!(COLLECTED_BLOBS).increment(u64::from(blobs));
+}
+
 /// Which worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Worker {
@@ -179,6 +188,9 @@ pub(crate) enum Worker {
     Admit,
     Rebuild,
     Members,
+    Expire,
+    Collect,
+    Sweep,
 }
 
 impl Worker {
@@ -191,6 +203,9 @@ impl Worker {
             Self::Admit => "admit",
             Self::Rebuild => "rebuild",
             Self::Members => "members",
+            Self::Expire => "expire",
+            Self::Collect => "collect",
+            Self::Sweep => "sweep",
         }
     }
 }

@@ -117,7 +117,7 @@ impl Receipts {
         Self { me, signer, peers, reads, topology }
     }
 
-    /// The receipt of a snapshot that the caller may see.
+    /// The receipt of a snapshot that the caller may see; of one that has ended, that of its end.
     pub async fn receipt(
         &self,
         caller: &Caller,
@@ -133,11 +133,17 @@ impl Receipts {
             by: caller.sees_only(),
         };
         let leaf_index = match self.reads.linearizable(tenant.home, &query, WITHIN).await? {
-            Answer::Snapshots(page) => page.snapshots.into_iter().next().ok_or(ReceiptFault::NotFound)?,
-            _ => return Err(ReceiptFault::NotFound),
-        }
-        .committed
-        .leaf_index;
+            Answer::Snapshots(page) => {
+                page.snapshots.into_iter().next().ok_or(ReceiptFault::NotFound)?.committed.leaf_index
+            }
+            _ => {
+                let query = Query::End { tenant: caller.tenant, snapshot, by: caller.sees_only() };
+                match self.reads.linearizable(tenant.home, &query, WITHIN).await? {
+                    Answer::End { leaf_index, .. } => leaf_index,
+                    _ => return Err(ReceiptFault::NotFound),
+                }
+            }
+        };
         let leaf = self.leaf(&tenant, leaf_index, old_size).await?;
         let record: AuditRecord =
             codec::decode(&leaf.record).map_err(|fault| ReceiptFault::Damaged { why: fault.to_string() })?;

@@ -1,0 +1,92 @@
+//! Worker *collect*: what nothing names any more leaves the rows, step by step.
+//!
+//! Look: the tenants with garbage in each shard that this node leads. Decide: nothing; the rules know what may go. Act:
+//! one bounded step for each tenant in turn, so that one tenant's garbage never stands before another's, with a pause
+//! behind each, so that it never stands before uploads.
+//! Not here: copies on disks (`sweep.rs`).
+
+use std::time::Duration;
+
+use strongroom_consensus::groups::Consensus;
+use strongroom_core::entry::{EntryCommand, NodeCommand};
+use strongroom_core::query::{Answer, Query};
+use strongroom_format::id::{GroupId, TenantId};
+use strongroom_format::outcome::{Done, Outcome};
+
+use crate::leading;
+use crate::metrics::{self, Worker};
+use crate::propose::Proposer;
+use crate::reads::Reads;
+
+/// How often a leader looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So many tenants are looked up at once.
+const TENANTS_MAX: u32 = 64;
+/// One step drops so many references.
+const STEP_REFERENCES: u32 = 1024;
+/// Between two steps.
+const PAUSE: Duration = Duration::from_millis(20);
+/// An entry that takes longer is given up; the next round tries again.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// See the head of the file.
+pub struct Collector {
+    /// This node's groups.
+    pub consensus: Consensus,
+    /// Its way to questions.
+    pub reads: Reads,
+    /// Its way into logs.
+    pub proposer: Proposer,
+    /// How long a blob that nothing names waits on the group's time. It saves sending again what is named again soon.
+    pub grace: Duration,
+}
+
+impl Collector {
+    /// Runs for ever.
+    pub async fn run(self) {
+        loop {
+            for group in leading::shards(&self.consensus) {
+                self.round(group).await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// One step for each tenant with garbage.
+    async fn round(&self, group: GroupId) {
+        let grace_ms = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
+        let mut after = None;
+        loop {
+            let query = Query::Garbage { grace_ms, after, limit: TENANTS_MAX };
+            let Ok(Answer::Garbage(tenants)) = self.reads.local(group, &query).await else { return };
+            for tenant in &tenants {
+                metrics::worked(Worker::Collect, self.step(group, *tenant, grace_ms).await);
+                tokio::time::sleep(PAUSE).await;
+            }
+            after = tenants.last().copied();
+            if tenants.len() < TENANTS_MAX as usize {
+                return;
+            }
+        }
+    }
+
+    async fn step(&self, group: GroupId, tenant: TenantId, grace_ms: u64) -> bool {
+        let collect = NodeCommand::CollectGarbage { tenant, limit: STEP_REFERENCES, grace_ms };
+        match self.proposer.propose(group, vec![EntryCommand::Node(collect)], WITHIN).await {
+            Ok(applied) => match applied.outcomes.as_slice() {
+                [Outcome::Done(Done::Collected { references, blobs, .. })] => {
+                    metrics::collected(*references, *blobs);
+                    true
+                }
+                other => {
+                    tracing::debug!(%group, ?other, "garbage was not collected");
+                    false
+                }
+            },
+            Err(fault) => {
+                tracing::debug!(%group, %fault, "garbage was not collected");
+                false
+            }
+        }
+    }
+}
