@@ -120,8 +120,9 @@ fn rollback(message: impl std::fmt::Display) -> Error {
     )
 }
 
-/// Refuses a listing that lacks a snapshot for which there is a receipt (N135).
-pub(crate) fn require_listed(
+/// Refuses a listing that lacks a snapshot for which there is a receipt (N135), unless the tenant's log proves that it has
+/// ended.
+pub(crate) async fn require_listed(
     client: &Client,
     vault: VaultId,
     label: &str,
@@ -131,19 +132,34 @@ pub(crate) fn require_listed(
         noted.vault == vault && noted.by == *client.identity() && (label.is_empty() || noted.label.as_str() == label)
     };
     let receipts = client.0.state.receipts()?;
-    match receipts.iter().filter(wanted).find(|noted| !listed(noted.snapshot)) {
-        None => Ok(()),
-        Some(hidden) => Err(rollback(format_args!(
-            "the listing lacks snapshot {}, for which this machine has a receipt",
-            hidden.snapshot
-        ))),
+    for hidden in receipts.iter().filter(wanted).filter(|noted| !listed(noted.snapshot)) {
+        if !client.has_ended(hidden.snapshot).await? {
+            return Err(rollback(format_args!(
+                "the listing lacks snapshot {}, for which this machine has a receipt",
+                hidden.snapshot
+            )));
+        }
     }
+    Ok(())
 }
 
-/// What "there is no such snapshot" means where there is a receipt for it.
-pub(crate) fn not_hidden(client: &Client, snapshot: SnapshotId, error: Error) -> Error {
+/// What "there is no such snapshot" means: it has ended, as the tenant's log proves; or it is hidden, where there is a
+/// receipt for it; or there is none.
+pub(crate) async fn not_hidden(client: &Client, snapshot: SnapshotId, error: Error) -> Error {
     if error.reason() != Some("NOT_FOUND") {
         return error;
+    }
+    match client.ended(snapshot).await {
+        Ok(ended) => {
+            return Error::refused(
+                "NOT_FOUND",
+                "ENDED",
+                format_args!("snapshot {snapshot} was deleted by {}: {}", ended.by, ended.reason),
+                "choose another one: `strongroom snapshots` lists what is there",
+            );
+        }
+        Err(fault) if matches!(fault.reason(), Some("NOT_FOUND" | "NOT_ENDED")) => {}
+        Err(fault) => return fault,
     }
     match client.0.state.receipts() {
         Ok(receipts) if receipts.iter().any(|noted| noted.snapshot == snapshot && noted.by == *client.identity()) => {

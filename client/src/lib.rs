@@ -84,6 +84,7 @@ pub mod client;
 mod connect;
 pub mod disk;
 pub mod doctor;
+pub mod ends;
 pub mod enrol;
 pub mod error;
 pub mod globs;

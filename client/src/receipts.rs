@@ -167,8 +167,11 @@ impl Client {
                 let request = request.clone();
                 async move { vaults.get_snapshot(request).await }
             })
-            .await
-            .map_err(|error| crate::audit::not_hidden(self, snapshot, error))?;
+            .await;
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => return Err(crate::audit::not_hidden(self, snapshot, error).await),
+        };
         let said = reply.snapshot.ok_or_else(|| Error::broken("the node's answer has no snapshot"))?;
         let signed: Signed<Envelope> = codec::decode(&said.envelope)?;
         let vault = VerifiedVault::fetch(self, Wanted::Id(signed.unverified()?.vault)).await?;

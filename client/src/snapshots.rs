@@ -170,7 +170,7 @@ impl Client {
             }
             if reply.next_page.is_empty() {
                 let listed: BTreeSet<SnapshotId> = snapshots.iter().map(|info| info.id).collect();
-                audit::require_listed(self, vault.statement.vault, label, |id| listed.contains(&id))?;
+                audit::require_listed(self, vault.statement.vault, label, |id| listed.contains(&id)).await?;
                 return Ok(snapshots);
             }
             if reply.next_page == page {

@@ -131,6 +131,22 @@ impl State {
         write().map_err(|cause: std::io::Error| Error::file("write", &path, cause))
     }
 
+    /// Forgets the receipts of a snapshot that has ended: a listing without it is right.
+    ///
+    /// # Errors
+    /// As [`State::note_receipt`] and [`State::receipts`].
+    pub fn forget_receipts(&self, snapshot: SnapshotId) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut receipts = self.receipts()?;
+        let before = receipts.len();
+        receipts.retain(|noted| noted.snapshot != snapshot);
+        if receipts.len() == before {
+            return Ok(());
+        }
+        let text: String = receipts.iter().map(|noted| format!("{}\n", noted.line())).collect();
+        self.replace("receipts", &text)
+    }
+
     /// All snapshots that there are receipts for.
     ///
     /// # Errors
@@ -445,6 +461,11 @@ mod tests {
         assert_eq!(state.receipts().unwrap(), [noted(1, "nightly of the day")].into());
         state.note_receipt(&noted(2, "x")).unwrap();
         assert_eq!(state.receipts().unwrap(), [noted(1, "nightly of the day"), noted(2, "x")].into());
+        state.forget_receipts(noted(1, "x").snapshot).unwrap();
+        assert_eq!(state.receipts().unwrap(), [noted(2, "x")].into());
+        state.forget_receipts(noted(1, "x").snapshot).unwrap();
+        state.note_receipt(&noted(3, "y")).unwrap();
+        assert_eq!(state.receipts().unwrap(), [noted(2, "x"), noted(3, "y")].into());
         std::fs::write(&file, format!("{before}x\n")).unwrap();
         assert_eq!(state.receipts().unwrap_err().reason(), Some("STATE_DAMAGED"));
     }

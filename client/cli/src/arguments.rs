@@ -7,6 +7,7 @@ use crate::commands::backup::Backup;
 use crate::commands::cat::Cat;
 use crate::commands::clock::Clock;
 use crate::commands::completions::Completions;
+use crate::commands::delete::Delete;
 use crate::commands::diff::Diff;
 use crate::commands::doctor::Doctor;
 use crate::commands::dump::Dump;
@@ -34,6 +35,7 @@ use crate::commands::tenant_standing::{TenantEnd, TenantStanding};
 use crate::commands::ticket::{TicketAbort, TicketCommit, TicketDrop, TicketOpen, TicketShow};
 use crate::commands::vault_card::VaultCard;
 use crate::commands::vault_create::VaultCreate;
+use crate::commands::vault_delete::VaultDelete;
 use crate::commands::vault_list::VaultList;
 use crate::commands::vault_show::VaultShow;
 use crate::commands::verify::Verify;
@@ -98,6 +100,8 @@ pub enum Command {
     /// Tickets: several writers make one snapshot.
     #[command(subcommand, arg_required_else_help = true)]
     Ticket(Ticket),
+    /// Delete snapshots that nothing keeps, for ever.
+    Delete(Delete),
     /// Vaults: containers of snapshots with their own keys and rules.
     #[command(subcommand, arg_required_else_help = true)]
     Vault(Vault),
@@ -152,6 +156,8 @@ pub enum Vault {
     Show(VaultShow),
     /// Give a writer its card in a vault that exists.
     Card(VaultCard),
+    /// Delete a vault in which no snapshot is left, for ever.
+    Delete(VaultDelete),
 }
 
 /// What to do with tickets.
@@ -252,7 +258,8 @@ impl Command {
     pub fn effect(&self) -> Effect {
         match self {
             Self::Backup(_) => Effect::GoesOn,
-            Self::Vault(Vault::Create(_) | Vault::Card(_))
+            Self::Delete(_)
+            | Self::Vault(Vault::Create(_) | Vault::Card(_) | Vault::Delete(_))
             | Self::Ticket(Ticket::Open(_) | Ticket::Commit(_) | Ticket::Drop(_) | Ticket::Abort(_))
             | Self::Enrol(_)
             | Self::Identity(Identity::Token(_) | Identity::Close(_))
@@ -311,7 +318,9 @@ impl Command {
             Self::Ticket(Ticket::Commit(command)) => command.run(context).await,
             Self::Ticket(Ticket::Drop(command)) => command.run(context).await,
             Self::Ticket(Ticket::Abort(command)) => command.run(context).await,
+            Self::Delete(command) => command.run(context).await,
             Self::Vault(Vault::Create(command)) => command.run(context).await,
+            Self::Vault(Vault::Delete(command)) => command.run(context).await,
             Self::Vault(Vault::List(command)) => command.run(context).await,
             Self::Vault(Vault::Show(command)) => command.run(context).await,
             Self::Vault(Vault::Card(command)) => command.run(context).await,
@@ -412,7 +421,7 @@ mod tests {
             assert!(sections.contains(&path.as_str()), "JSON.md has no section about `{path}`");
         }
         for section in sections {
-            let other = ["Exit codes", "Every command", "strongroomd inspect"].contains(&section);
+            let other = ["Exit codes", "Every command", "strongroomd inspect", "strongroomd fsck"].contains(&section);
             assert!(
                 other || paths.iter().any(|path| path == section),
                 "JSON.md is about `{section}`, which is no command"
@@ -433,6 +442,8 @@ mod tests {
             "strongroom tenant create acme --founding f --profile p.toml",
             "strongroom identity token web-1 --role writer --lifetime 5m",
             "strongroom identity close web-1 --reason gone",
+            "strongroom delete 01234567 89abcdef --reason gone --dry-run",
+            "strongroom vault delete v --reason gone",
             "strongroom enrol - --out web-1.toml",
             "strongroom enrol --renew --profile web-1.toml",
             "strongroom node token south-1 --region south",
@@ -508,6 +519,9 @@ mod tests {
             "strongroom backup /srv --vault v --stream rows-1",
             "strongroom backup /srv --vault v --replace",
             "strongroom vault create",
+            "strongroom delete --reason x",
+            "strongroom delete 01234567",
+            "strongroom vault delete v",
             "strongroom tenant create acme",
             "strongroom identity token web-1",
             "strongroom identity token web-1 --role king",

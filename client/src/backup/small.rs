@@ -391,8 +391,9 @@ async fn judge(
     let last = match submitted.outcomes {
         Some(outcomes) => {
             for outcome in &outcomes {
-                if let Outcome::Refused(Refusal::ManifestMismatch { missing_chunks, .. }) = outcome {
+                if let Outcome::Refused(Refusal::ManifestMismatch { missing_chunks, missing_nodes, .. }) = outcome {
                     distrust.add(missing_chunks.iter().map(|missing| missing.chunk));
+                    distrust.missed_nodes(missing_nodes.len());
                 }
             }
             // The first refusal says why; the rest only that the one before was not done.

@@ -443,8 +443,9 @@ impl Courier {
     }
 
     fn done(&self, found: Outcome) -> std::result::Result<(), Break> {
-        if let Outcome::Refused(Refusal::ManifestMismatch { missing_chunks, .. }) = &found {
+        if let Outcome::Refused(Refusal::ManifestMismatch { missing_chunks, missing_nodes, .. }) = &found {
             self.distrust.add(missing_chunks.iter().map(|missing| missing.chunk));
+            self.distrust.missed_nodes(missing_nodes.len());
         }
         outcome(found).map(|_| ()).map_err(Break::Fatal)
     }

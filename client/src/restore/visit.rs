@@ -99,8 +99,11 @@ pub(crate) async fn gate_of(client: &Client, snapshot: SnapshotId) -> Result<Gat
             let request = request.clone();
             async move { vaults.get_snapshot(request).await }
         })
-        .await
-        .map_err(|error| audit::not_hidden(client, snapshot, error))?;
+        .await;
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => return Err(audit::not_hidden(client, snapshot, error).await),
+    };
     client.look_at_log().await?;
     Gate::pass(client, snapshot, reply).await
 }

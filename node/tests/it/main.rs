@@ -7,6 +7,7 @@ mod canaries;
 mod claims;
 mod clocks;
 mod cluster;
+mod deleting;
 mod digests;
 mod ends;
 mod enrolment;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use strongroom::audit::{Leaf, Since};
 use strongroom::error::Error;
+use strongroom_format::ending::EndOrder;
 use strongroom_format::receipt::AuditEvent;
 
 use crate::context::Context;
@@ -157,6 +158,8 @@ const COMMANDS: [&str; 20] = [
     "report-blob",
     "issue-token",
 ];
+/// Names of the orders to end something (`strongroom_format::ending`).
+const END_ORDERS: [&str; 2] = ["delete-snapshot", "delete-vault"];
 /// Names of the operators' commands, by their number.
 const OPERATORS_COMMANDS: [&str; 9] = [
     "create-tenant",
@@ -174,7 +177,10 @@ fn command_of(kind: u16) -> String {
     let name = match kind {
         REDEEM => Some(&"redeem-token"),
         kind if kind & OPERATORS != 0 => OPERATORS_COMMANDS.get(usize::from(kind & !OPERATORS)),
-        kind => COMMANDS.get(usize::from(kind)),
+        kind => match kind.checked_sub(EndOrder::FIRST_KIND) {
+            Some(place) => END_ORDERS.get(usize::from(place)),
+            None => COMMANDS.get(usize::from(kind)),
+        },
     };
     name.map_or_else(|| format!("{kind:#06x}"), |name| (*name).to_owned())
 }

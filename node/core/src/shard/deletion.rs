@@ -109,11 +109,7 @@ fn end_snapshot(
 }
 
 /// The whole that a stream belongs to, while it stands: of a whole all streams are shown, or none.
-fn standing_whole(
-    scope: &TenantScope,
-    reads: &dyn Reads,
-    of: Option<&StreamOf>,
-) -> Result<Option<SnapshotId>, Halt> {
+fn standing_whole(scope: &TenantScope, reads: &dyn Reads, of: Option<&StreamOf>) -> Result<Option<SnapshotId>, Halt> {
     let Some(of) = of else { return Ok(None) };
     let ticket: Option<TicketRow> = scope.get(reads, &(of.ticket,))?;
     let Some(TicketState::Committed { whole }) = ticket.map(|ticket| ticket.state) else { return Ok(None) };

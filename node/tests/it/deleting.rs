@@ -1,0 +1,129 @@
+//! What is deleted leaves the disks of all nodes, what is not stays whole, and what a killed upload left goes too.
+//!
+//! Not here: what may be deleted (`node/core`), crashes of the store (`node/chunks`).
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use strongroom_format::id::SnapshotId;
+
+use crate::cluster::{Cluster, PATIENCE, comes_true};
+use crate::shared::{back_up, create_vault, restore};
+use crate::trees::{self, files_below, noise};
+
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
+/// A cluster whose nodes forget at once and sweep without rest, with a vault `papers` of acme.
+async fn forgetful() -> Cluster {
+    let mut cluster = blocking(|| Cluster::start(3, &["acme"]));
+    blocking(|| {
+        let names = cluster.names();
+        cluster.stop_together(&names);
+        for name in &names {
+            let file = cluster.node(name).data_dir.join("node.toml");
+            let text = fs::read_to_string(&file).expect("a node has its settings");
+            let hasty = |line: &str| match line.split_once(" = ") {
+                Some(("grace_seconds", _)) => "grace_seconds = 0".to_owned(),
+                Some(("sweep_seconds", _)) => "sweep_seconds = 1".to_owned(),
+                _ => line.to_owned(),
+            };
+            let text: Vec<String> = text.lines().map(hasty).collect();
+            assert!(text.iter().any(|line| line == "sweep_seconds = 1"), "{text:?}");
+            fs::write(&file, text.join("\n") + "\n").expect("settings can be written");
+        }
+        names.iter().for_each(|name| cluster.restart(name));
+        names.iter().for_each(|name| cluster.await_ready(name));
+    });
+    create_vault(&cluster, "acme", "papers").await;
+    cluster
+}
+
+/// What segments take on the disks of all nodes.
+fn on_disk(cluster: &Cluster) -> u64 {
+    let segments = |node: &crate::cluster::DevNode| files_below(&node.data_dir.join("segments"));
+    let files = cluster.nodes.iter().flat_map(segments);
+    let taken = |path: PathBuf| fs::metadata(path).map_or(0, |found| found.blocks() * 512);
+    files.filter(|path| path.extension().is_some_and(|end| end == "seg")).map(taken).sum()
+}
+
+/// A tree with so many mebibytes of its own.
+fn tree(cluster: &Cluster, seed: &str, mebibytes: usize) -> PathBuf {
+    let source = cluster.scratch();
+    trees::plant(&source, "shared by all");
+    for number in 0..mebibytes {
+        let bytes = noise(&format!("{seed} {number}"), 1 << 20);
+        fs::write(source.join(format!("{seed} {number}")), bytes).expect("a file can be written");
+    }
+    source
+}
+
+async fn comes_back(cluster: &Cluster, snapshot: SnapshotId, source: &Path) {
+    let to = cluster.scratch().join("restored");
+    let restored = restore(&cluster.client("acme-restorer").await, snapshot, &to).await;
+    assert!(restored.is_whole(), "{:?}", restored.damaged);
+    trees::assert_equal(source, &to);
+}
+
+async fn delete(cluster: &Cluster, snapshot: SnapshotId) {
+    let admin = cluster.client("acme-admin").await;
+    admin.delete_snapshots(&[snapshot], "the test is over", |_| Ok(())).await.expect("nothing keeps it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n66_what_is_deleted_leaves_every_disk_and_what_others_share_stays() {
+    let mut cluster = forgetful().await;
+    let writer = cluster.client("acme-writer").await;
+    let (kept, going) = (tree(&cluster, "kept", 4), tree(&cluster, "going", 24));
+    let first = back_up(&writer, &kept, "papers", "kept").await.snapshot;
+    let second = back_up(&writer, &going, "papers", "going").await.snapshot;
+    comes_back(&cluster, second, &going).await;
+    let full = on_disk(&cluster);
+    delete(&cluster, second).await;
+    let ended = writer.snapshots(None).await.expect("the log says that it has ended, so nothing is hidden");
+    assert_eq!(ended.iter().map(|info| info.id).collect::<Vec<_>>(), [first]);
+    let to = cluster.scratch().join("too late");
+    let restorer = cluster.client("acme-restorer").await;
+    let late = restorer.restore(strongroom::restore::RestoreRequest::new(second, to)).await;
+    let late = late.err().expect("it is gone");
+    assert_eq!(late.reason(), Some("ENDED"), "{late}");
+    // Of 24 MiB in code 2+1 some 36 MiB lay on disks.
+    comes_true(PATIENCE, "the disks have given back what only the deleted one had", async || {
+        on_disk(&cluster) + (30 << 20) < full
+    })
+    .await;
+    comes_back(&cluster, first, &kept).await;
+    let again = back_up(&writer, &going, "papers", "again").await.snapshot;
+    comes_back(&cluster, again, &going).await;
+
+    // Emptied, the vault can go, and leaves nothing.
+    let admin = cluster.client("acme-admin").await;
+    let papers = "papers".parse().expect("a name");
+    let refused = admin.delete_vault(&papers, "over").await.expect_err("snapshots are left");
+    assert_eq!(refused.reason(), Some("VAULT_NOT_EMPTY"));
+    delete(&cluster, first).await;
+    delete(&cluster, again).await;
+    admin.delete_vault(&papers, "over").await.expect("it is empty");
+    comes_true(PATIENCE, "no segment is left on any disk", async || on_disk(&cluster) == 0).await;
+    blocking(|| recounts(&mut cluster));
+}
+
+/// Stops all nodes and recounts what lies on their disks.
+fn recounts(cluster: &mut Cluster) {
+    let names = cluster.names();
+    cluster.stop_together(&names);
+    let output = Command::new(env!("CARGO_BIN_EXE_strongroomd"))
+        .arg("fsck")
+        .args(cluster.nodes.iter().map(|node| &node.data_dir))
+        .arg("--json")
+        .output()
+        .expect("strongroomd runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last: serde_json::Value = serde_json::from_str(said.lines().last().expect("a line")).expect("JSON Lines");
+    assert!(output.status.success(), "{said}");
+    // Three shards and the cluster group on each of three nodes.
+    assert_eq!((&last["type"], &last["groups"], &last["broken"]), (&"fsck".into(), &12.into(), &0.into()), "{said}");
+}
