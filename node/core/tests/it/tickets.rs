@@ -6,6 +6,7 @@ use strongroom_core::shard::TICKETS_MAX;
 use strongroom_core::shard::rows::TicketState;
 use strongroom_format::codec;
 use strongroom_format::command::{Body, LockMode, LockRange, LockTerms};
+use strongroom_format::ending::EndOrder;
 use strongroom_format::gathered::{ExpectedStream, Gathered, NamedStream, OpenTicket, StreamOf, Whole};
 use strongroom_format::id::{SnapshotId, StreamName, TicketId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
@@ -140,6 +141,33 @@ fn streams_of_several_writers_are_shown_by_one_commit() {
     let record: AuditRecord = codec::decode(&leaf.record).unwrap();
     assert!(matches!(record.event, AuditEvent::Committed(event) if event.snapshot == all.snapshot));
     assert_eq!(leaf.head.size, leaf_index + 1);
+}
+
+#[test]
+fn a_stream_ends_only_after_its_whole() {
+    let mut world = World::unlocked(&["acme"]);
+    open_ticket(&mut world, "t", &[]);
+    let one = ready(&mut world, WRITER, "t", "rows-1");
+    let streams = vec![named(&world, &one)];
+    let mut all = whole(&mut world, WRITER, "t", "whole", streams);
+    done(all.commit(&mut world));
+    world.decide();
+    let delete = |world: &mut World, snapshot| {
+        let mut admin = world.open_session("acme", ADMIN);
+        let order = EndOrder::DeleteSnapshot { snapshot, reason: "test".into() };
+        world.submit("acme", ADMIN, &mut admin, Body::End(order))
+    };
+    let refusal = refused(delete(&mut world, one.snapshot));
+    assert_eq!(refusal, Refusal::WholeStands { whole: all.snapshot });
+    done(delete(&mut world, all.snapshot));
+    done(delete(&mut world, one.snapshot));
+    assert_eq!((listed(&world), usage_of_snapshots(&world)), (0, 0));
+    world.tell_ends();
+    world.pass(8 * HOUR_MS);
+    world.collect(0);
+    for group in world.shards() {
+        assert_eq!(world.groups[&group].view().usage.blobs, 0, "{group}");
+    }
 }
 
 #[test]
