@@ -21,6 +21,8 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const PACE_EVERY: Duration = Duration::from_millis(500);
 /// Between two steps of a moving line.
 const MOVES_EVERY: Duration = Duration::from_millis(120);
+/// No moving line's text is longer: what the spinner and the time beside it leave of 80 columns.
+const TEXT_COLUMNS: usize = 70;
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +164,7 @@ impl Shown {
         match &self.how {
             How::Silent => {}
             How::Moving(bar) if bar.is_finished() => {}
-            How::Moving(bar) => bar.set_message(self.to_string()),
+            How::Moving(bar) => bar.set_message(self.fitting(TEXT_COLUMNS)),
             How::Plain { last } => {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if PLAIN_EVERY <= last.elapsed() {
@@ -195,36 +197,50 @@ impl Shown {
     }
 }
 
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Shown {
+    /// What there is to say, what matters most first: how much of how much, how long still, and then the rest.
+    fn parts(&self) -> Vec<String> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (done_bytes, planned_bytes) = (read(&self.bytes_done), read(&self.bytes_planned));
         let (done, planned) = (size(done_bytes), size(planned_bytes));
         let pace = *self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = vec![match self.doing {
+            Doing::BackingUp if planned_bytes == 0 => format!("backing up: {done} read"),
+            Doing::BackingUp => format!("backing up: {done} of {planned} read"),
+            Doing::Restoring => format!("restoring: {done} of {planned}"),
+            Doing::Verifying => format!("verifying: {done} of {planned}"),
+        }];
+        let left = pace.left(planned_bytes.saturating_sub(done_bytes));
+        parts.extend(left.map(|left| format!("{} left", rough(left))));
+        parts.extend(pace.rate().map(|rate| format!("{}/s", size(rate))));
         match self.doing {
             Doing::BackingUp => {
-                let of = if planned_bytes == 0 { String::new() } else { format!(" of {planned}") };
-                write!(
-                    f,
-                    "backing up: {}, {done}{of} read, {} sent",
-                    count(read(&self.entries), "entry", "entries"),
-                    size(read(&self.bytes_sent)),
-                )
+                parts.push(format!("{} sent", size(read(&self.bytes_sent))));
+                parts.push(count(read(&self.entries), "entry", "entries"));
             }
-            Doing::Restoring => {
-                write!(f, "restoring: {done} of {planned} in {}", count(read(&self.files), "file", "files"))
-            }
-            Doing::Verifying => {
-                write!(f, "verifying: {done} of {planned} in {}", count(read(&self.files), "file", "files"))
-            }
-        }?;
-        if let Some(rate) = pace.rate() {
-            write!(f, ", {}/s", size(rate))?;
+            Doing::Restoring | Doing::Verifying => parts.push(count(read(&self.files), "file", "files")),
         }
-        match pace.left(planned_bytes.saturating_sub(done_bytes)) {
-            Some(left) => write!(f, ", {} left", rough(left)),
-            None => Ok(()),
+        parts
+    }
+
+    /// As much of it as fits into so many columns, in whole parts.
+    fn fitting(&self, columns: usize) -> String {
+        let mut text = String::new();
+        for part in self.parts() {
+            let between = if text.is_empty() { "" } else { ", " };
+            if !text.is_empty() && columns < text.len() + between.len() + part.len() {
+                break;
+            }
+            text.push_str(between);
+            text.push_str(&part);
         }
+        text
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.parts().join(", "))
     }
 }
 
@@ -253,13 +269,14 @@ impl Pace {
     }
 }
 
-/// A time that nobody knows better: whole seconds, minutes above two, hours above.
+/// A time that nobody knows better: whole seconds, minutes above two, hours above, days above four.
 fn rough(left: Duration) -> String {
     let seconds = left.as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds.div_ceil(60)),
-        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        7200..345_600 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} days", seconds.div_ceil(86_400)),
     }
 }
 
@@ -285,7 +302,7 @@ mod tests {
             shown.hear(Event::Sent { bytes: 512 });
         }
         let text = shown.to_string();
-        assert!(text.starts_with("backing up: 3 entries, 3.0 MiB read, 1.5 KiB sent"), "{text}");
+        assert!(text.starts_with("backing up: 3.0 MiB read, ") && text.ends_with("1.5 KiB sent, 3 entries"), "{text}");
     }
 
     #[test]
@@ -304,7 +321,8 @@ mod tests {
             pace.note(after(3000 + 1000 * n), 7000);
         }
         assert_eq!(pace.left(1), None, "it stands: nobody knows");
-        assert_eq!([1, 119, 121, 7260].map(|s| rough(Duration::from_secs(s))), ["1 s", "119 s", "3 min", "2 h 1 min"]);
+        let texts = [1, 119, 121, 7260, 345_601].map(|s| rough(Duration::from_secs(s)));
+        assert_eq!(texts, ["1 s", "119 s", "3 min", "2 h 1 min", "5 days"]);
     }
 
     #[test]
@@ -313,11 +331,30 @@ mod tests {
         watch.0.hear(Event::Planned { files: 2, bytes: 3 << 20 });
         watch.0.hear(Event::Restored { bytes: 1 << 20 });
         watch.0.pace.lock().unwrap().per_second = Some(1_048_576.0);
-        assert_eq!(watch.0.to_string(), "restoring: 1.0 MiB of 3.0 MiB in 2 files, 1.0 MiB/s, 2 s left");
+        assert_eq!(watch.0.to_string(), "restoring: 1.0 MiB of 3.0 MiB, 2 s left, 1.0 MiB/s, 2 files");
         let watch = Watch::new(Doing::BackingUp, &Output::new(Format::People, Chatter::Quiet));
         watch.0.hear(Event::Planned { files: 2, bytes: 3 << 20 });
         watch.0.hear(Event::Read { bytes: 1 << 20 });
         assert!(watch.0.to_string().contains("1.0 MiB of 3.0 MiB read"), "{}", watch.0);
+    }
+
+    #[test]
+    fn a_moving_line_fits_into_80_columns_and_how_long_it_takes_is_never_cut_off() {
+        for doing in [Doing::BackingUp, Doing::Restoring, Doing::Verifying] {
+            // As long as texts get, and as they are every day.
+            for (planned, done, rate) in [(u64::MAX, (1 << 60) - 1, 1.0), (900 << 30, 700 << 30, 123_456_789.0)] {
+                let watch = Watch::new(doing, &Output::new(Format::People, Chatter::Quiet));
+                watch.0.bytes_planned.store(planned, Ordering::Relaxed);
+                watch.0.bytes_done.store(done, Ordering::Relaxed);
+                watch.0.bytes_sent.store(u64::MAX, Ordering::Relaxed);
+                watch.0.entries.store(1_234_567_890, Ordering::Relaxed);
+                watch.0.files.store(1_234_567_890, Ordering::Relaxed);
+                watch.0.pace.lock().unwrap().per_second = Some(rate);
+                let text = watch.0.fitting(TEXT_COLUMNS);
+                assert!(text.len() <= TEXT_COLUMNS && text.contains(" left"), "{} columns: {text}", text.len());
+                assert!(watch.0.to_string().len() > TEXT_COLUMNS, "it would not have been cut off: {}", watch.0);
+            }
+        }
     }
 
     #[test]
