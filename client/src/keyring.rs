@@ -13,6 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::profile::Profile;
+use crate::small_file;
+
+/// No file with the public half of a key is longer.
+const KEY_BYTES_MAX: u64 = 64 << 10;
 
 /// Reads one key file.
 ///
@@ -89,7 +93,7 @@ pub fn recipients(profile: &Profile) -> Result<Vec<RestorerPublicKey>> {
 /// # Errors
 /// `Refused` with reason `KEY_FILE` if it is none; `Failed` if it is not there.
 pub fn read_public(path: &Path) -> Result<RestorerPublicKey> {
-    let text = std::fs::read_to_string(path).map_err(|cause| Error::file("read", path, cause))?;
+    let text = small_file::read_text(path, KEY_BYTES_MAX).map_err(|cause| Error::file("read", path, cause))?;
     RestorerPublicKey::from_text(&text).map_err(|fault| no_key(path, &fault))
 }
 

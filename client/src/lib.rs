@@ -43,7 +43,7 @@
 //! ```
 //!
 //! Every future needs a tokio runtime with timers and I/O. `client/examples` has programs that run: a backup that tells
-//! how it goes, one that is cancelled, a list, a restore of some paths.
+//! how it goes, one that is cancelled, one of what an application makes, a list, a restore of some paths, a range of a file.
 //!
 //! # Refused, failed, unknown
 //!
@@ -101,6 +101,7 @@ pub mod restore;
 #[cfg(test)]
 mod roundtrip;
 mod session;
+pub mod small_file;
 pub mod snapshots;
 pub mod state;
 pub mod status;

@@ -31,6 +31,7 @@
 mod fault;
 mod keys;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -38,6 +39,7 @@ use strongroom_format::id::{ClusterName, PublicKey, TenantId, TenantName};
 
 use self::fault::Fault;
 use crate::error::{Error, Result};
+use crate::small_file;
 
 /// The largest profile that is read.
 const PROFILE_BYTES_MAX: u64 = 256 * 1024;
@@ -111,11 +113,12 @@ impl Profile {
     /// # Errors
     /// `Failed` if it cannot be read; `Refused` with reason `PROFILE` if it is not a profile.
     pub fn read(path: &Path) -> Result<Self> {
-        let length = std::fs::metadata(path).map_err(|cause| Error::file("read", path, cause))?.len();
-        if PROFILE_BYTES_MAX < length {
-            return Err(bad(path, &Fault::new("the file is too large for a profile", "name the profile itself")));
-        }
-        let bytes = std::fs::read(path).map_err(|cause| Error::file("read", path, cause))?;
+        let bytes = small_file::read(path, PROFILE_BYTES_MAX).map_err(|cause| match cause.kind() {
+            ErrorKind::FileTooLarge => {
+                bad(path, &Fault::new("the file is too large for a profile", "name the profile itself"))
+            }
+            _ => Error::file("read", path, cause),
+        })?;
         let text = String::from_utf8(bytes)
             .map_err(|_| bad(path, &Fault::new("the file is no UTF-8 text", "name the profile itself: a TOML file")))?;
         let absolute = std::path::absolute(path).map_err(|cause| Error::file("find", path, cause))?;

@@ -22,8 +22,12 @@ use crate::backup::proof::Wanted as WantedReceipt;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::profile::Profile;
+use crate::small_file;
 use crate::state::State;
 use crate::vault::{VerifiedVault, Wanted};
+
+/// No saved checkpoint is longer: hex of its canonical bytes.
+const LOG_BYTES_MAX: u64 = 1 << 20;
 
 /// What this machine, or a saved file, knows of who signs.
 #[derive(Clone, Debug)]
@@ -72,7 +76,7 @@ impl Keys {
     /// # Errors
     /// `Failed` if it cannot be read, `Refused` with `VOTERS_FILE` if it is no such file.
     pub fn saved(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|cause| Error::file("read", path, cause))?;
+        let text = small_file::read_text(path, LOG_BYTES_MAX).map_err(|cause| Error::file("read", path, cause))?;
         let log: Option<SignedCheckpoint> =
             hex::decode(text.trim_end()).ok().and_then(|bytes| codec::decode(&bytes).ok());
         let log = log.filter(|log| log.verify().is_ok()).ok_or_else(|| {

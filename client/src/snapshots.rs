@@ -48,6 +48,8 @@ pub struct SnapshotInfo {
     pub lock: Option<LockTerms>,
     /// What it survived when it was committed.
     pub strength: Strength,
+    /// What was noted about it, in the open.
+    pub tags: BTreeMap<String, String>,
     /// A restorer has met a blob in it that does not open.
     pub damaged: bool,
     /// Whether it stands alone, is a stream of a whole, or a whole.
@@ -207,6 +209,7 @@ impl Client {
                 regions: u8::try_from(strength.regions).unwrap_or(u8::MAX),
                 nodes: u8::try_from(strength.nodes).unwrap_or(u8::MAX),
             },
+            tags: envelope.tags,
             damaged: said.damaged,
             gathered: envelope.gathered,
         })
@@ -299,6 +302,7 @@ mod tests {
             summary: None,
             lock: None,
             strength: Strength::BOUNDLESS,
+            tags: BTreeMap::new(),
             damaged: false,
             gathered: Gathered::Alone,
         }

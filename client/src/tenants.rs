@@ -26,6 +26,9 @@ use crate::profile::Profile;
 use crate::random::random;
 use crate::session;
 
+/// No file with a founding record is longer.
+pub const FOUNDING_FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// A tenant to be admitted.
 #[derive(Clone, Debug)]
 pub struct NewTenant {

@@ -80,7 +80,10 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
         }
     });
     match &ended {
-        Err(Failure::Interrupted(_)) => end_unless_interrupted(runtime),
+        Err(Failure::Interrupted(_)) => {
+            context.output.note("interrupted: what is under way ends; interrupt again to end at once");
+            end_unless_interrupted(runtime);
+        }
         Ok(_) | Err(_) => runtime.shutdown_timeout(SHUTDOWN),
     }
     ended

@@ -1,8 +1,14 @@
 //! Public signing keys on the command line: 64 hex digits, or a file that holds them.
 
+use std::path::Path;
+
+use strongroom::small_file;
 use strongroom_format::id::PublicKey;
 
 use crate::exit::Failure;
+
+/// No file with a key is longer.
+const KEY_BYTES_MAX: u64 = 64 << 10;
 
 /// Reads one.
 ///
@@ -12,7 +18,7 @@ pub fn public_key(text: &str) -> Result<PublicKey, Failure> {
     if let Ok(key) = text.parse() {
         return Ok(key);
     }
-    let content = std::fs::read_to_string(text)
+    let content = small_file::read_text(Path::new(text), KEY_BYTES_MAX)
         .map_err(|cause| Failure::broken(&format!("cannot read the public key {text}"), &cause))?;
     content.trim_end().parse().map_err(|_| {
         Failure::refused(

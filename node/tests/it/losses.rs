@@ -129,15 +129,16 @@ async fn all_nodes_killed_right_after_the_receipt_everything_is_there_and_all_re
 }
 
 /// A fragment on a stopped node's disk, as `inspect` shows it: `offset` and `bytes` are its payload's.
-struct Lying {
-    file: PathBuf,
-    offset: u64,
+pub struct Lying {
+    pub file: PathBuf,
+    pub offset: u64,
     bytes: u64,
-    blob: String,
+    pub blob: String,
     index: u64,
 }
 
-fn fragments_on(cluster: &Cluster, name: &str) -> Vec<Lying> {
+/// What lies on a stopped node's disk.
+pub fn fragments_on(cluster: &Cluster, name: &str) -> Vec<Lying> {
     let objects = cluster.inspect(name);
     let fragments = objects.iter().filter(|object| object["type"] == "fragment");
     let lying = |object: &serde_json::Value| Lying {

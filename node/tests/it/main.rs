@@ -27,6 +27,7 @@ mod several_writers;
 mod shared;
 mod single;
 mod speaker;
+mod spoiled;
 mod tenancy;
 mod tenant;
 mod tidy;

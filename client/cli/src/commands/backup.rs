@@ -11,6 +11,7 @@ use serde::Serialize;
 use strongroom::backup::{BackupRequest, CacheDirectories, FileSystems, Piped};
 use strongroom::client::Client;
 use strongroom::globs::{Glob, Globs};
+use strongroom::small_file;
 use strongroom::tickets::Ticket;
 use strongroom_format::envelope::Envelope;
 use strongroom_format::id::{StreamName, VaultName};
@@ -303,9 +304,12 @@ impl Backup {
 const COMMAND: &str = "write it behind `--`: strongroom backup --from-command shop.sql --vault papers -- pg_dump shop";
 const EXCLUDES: &str = "leave --exclude, --exclude-file, --exclude-caches and --one-file-system away";
 
+/// No file with globs is longer.
+const GLOBS_BYTES_MAX: u64 = 16 << 20;
+
 /// The globs of a file.
 fn globs_of(path: &Path) -> Result<Globs, Failure> {
-    let text = std::fs::read(path).map_err(|cause| {
+    let text = small_file::read(path, GLOBS_BYTES_MAX).map_err(|cause| {
         Failure::usage(format!("cannot read {}: {cause}", path.display()), "name a file with one glob a line")
     })?;
     Globs::of_lines(&text).map_err(|(line, bad)| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use strongroom::enrol::{self, Door, Enrolled, Person, TlsKey, Wish, chain_pem};
-use strongroom::{keyring, tenants};
+use strongroom::{keyring, small_file, tenants};
 use strongroom_format::enrolment::{Bearer, Token};
 use strongroom_format::id::{IdentityId, PublicKey, TenantId};
 use strongroom_format::keys::KeyFile as _;
@@ -105,7 +105,7 @@ impl Enrol {
     async fn as_founder(&self, context: &Context, door: &Door, out: &Path) -> Result<Exit, Failure> {
         let missing = || Failure::usage("a founder's flags are missing", "see `strongroom enrol --help`");
         let founding = self.founding.as_ref().ok_or_else(missing)?;
-        let record = std::fs::read(founding)
+        let record = small_file::read(founding, tenants::FOUNDING_FILE_BYTES_MAX)
             .map_err(|cause| Failure::broken(&format!("cannot read {}", founding.display()), &cause))?;
         let record = tenants::read_founding(&record)?;
         let signing_file = self.signing.as_ref().ok_or_else(missing)?;

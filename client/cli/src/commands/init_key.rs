@@ -15,7 +15,7 @@ use std::str::FromStr;
 use clap::Subcommand;
 use clap::builder::FalseyValueParser;
 use serde::Serialize;
-use strongroom::tenants;
+use strongroom::{small_file, tenants};
 use strongroom_format::any_key::AnyKey;
 use strongroom_format::id::{IdentityId, KeyEpoch, TenantId, TenantName};
 use strongroom_format::keys::{KeyFile as _, RestorerKey, RootKey, WriterKey};
@@ -312,7 +312,7 @@ fn writer_key(
     let tenant = match (tenant, founding) {
         (Some(tenant), _) => tenant,
         (None, Some(path)) => {
-            let bytes = std::fs::read(path)
+            let bytes = small_file::read(path, tenants::FOUNDING_FILE_BYTES_MAX)
                 .map_err(|cause| Failure::broken(&format!("cannot read {}", path.display()), &cause))?;
             tenants::read_founding(&bytes)?.tenant
         }

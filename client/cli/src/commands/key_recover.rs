@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use strongroom::small_file;
 use strongroom_format::any_key::AnyKey;
 use strongroom_format::keys::KeyFile as _;
 use strongroom_format::sheet;
@@ -17,7 +18,7 @@ use crate::recovery::{self, no_sheet, public_half};
 use crate::terminal::Terminal;
 use crate::text::FileName;
 
-/// No sheet is larger.
+/// No sheet, and no public half of a key, is larger.
 const SHEET_BYTES_MAX: u64 = 64 << 10;
 
 /// Flags of `key recover`.
@@ -98,7 +99,7 @@ fn write(key: &AnyKey, out: &Path) -> Result<Vec<PathBuf>, Failure> {
     let public_file = beside(out, ".pub");
     let text = key.to_text();
     let secret = (out, Readers::Owner, text.as_bytes());
-    match (public, std::fs::read(&public_file)) {
+    match (public, small_file::read(&public_file, SHEET_BYTES_MAX)) {
         (Some(public), Ok(there)) if there != public.as_bytes() => Err(Failure::refused(
             "ALREADY_EXISTS",
             "OTHER_KEY",

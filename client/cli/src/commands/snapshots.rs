@@ -22,6 +22,7 @@ Examples:
   strongroom snapshots
   strongroom snapshots --vault papers --name web-1/nightly --since 2026-11-01
   strongroom snapshots --latest 1
+  strongroom snapshots --tag host=web-1
   strongroom snapshots --vault papers --json | jq -r 'select(.name == \"nightly\") | .id'")]
 pub struct Snapshots {
     /// Only this vault.
@@ -35,6 +36,10 @@ pub struct Snapshots {
     /// Only of this writer.
     #[arg(long, env = "STRONGROOM_WRITER", value_name = "ID")]
     writer: Option<IdentityId>,
+
+    /// Only those with this tag; KEY alone: with any value. May be repeated: those with all of them.
+    #[arg(long, env = "STRONGROOM_TAG", value_name = "KEY[=VALUE]")]
+    tag: Vec<String>,
 
     /// Only those committed at this time or later (RFC 3339 or a date).
     #[arg(long, env = "STRONGROOM_SINCE", value_name = "TIME", value_parser = moment_of)]
@@ -67,6 +72,7 @@ struct Shown {
     /// What it is called in its whole, where it is a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<String>,
+    tags: BTreeMap<String, String>,
     #[serde(skip)]
     writer: String,
     #[serde(skip)]
@@ -101,6 +107,7 @@ impl Snapshots {
                 |name: &String| name == info.name.as_str() || *name == format!("{}/{}", info.writer, info.name);
             self.name.as_ref().is_none_or(is_named)
                 && self.writer.as_ref().is_none_or(|writer| *writer == info.writer)
+                && self.tag.iter().all(|wanted| has_tag(&info.tags, wanted))
                 && self.since.is_none_or(|since| since <= created_ms)
                 && self.until.is_none_or(|until| created_ms < until)
         });
@@ -118,6 +125,14 @@ impl Snapshots {
     }
 }
 
+/// Whether a snapshot has the tag `KEY` or `KEY=VALUE`. A key never has a `=` in it: it is written in front of one.
+fn has_tag(tags: &BTreeMap<String, String>, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => tags.get(key).is_some_and(|has| has == value),
+        None => tags.contains_key(wanted),
+    }
+}
+
 impl From<SnapshotInfo> for Shown {
     fn from(snapshot: SnapshotInfo) -> Self {
         Self {
@@ -131,6 +146,7 @@ impl From<SnapshotInfo> for Shown {
             strength: Strength { regions: snapshot.strength.regions, nodes: snapshot.strength.nodes },
             streams: snapshot.gathered.whole().map(|whole| whole.streams.len() as u64),
             stream: snapshot.gathered.stream().map(|of| of.name.to_string()),
+            tags: snapshot.tags,
             writer: snapshot.writer.to_string(),
             damaged: snapshot.damaged,
         }
@@ -185,11 +201,12 @@ mod tests {
             strength: Strength { regions: 1, nodes: 2 },
             streams: None,
             stream: None,
+            tags: BTreeMap::from([("host".into(), "web-1".into())]),
             writer: "web-1".into(),
             damaged: true,
         };
         let expected = format!(
-            r#"{{"type":"snapshot","id":"{}","vault":"papers","name":"etc","created":"1970-01-01T00:00:00Z","bytes":5,"files":1,"lock":null,"strength":{{"regions":1,"nodes":2}}}}"#,
+            r#"{{"type":"snapshot","id":"{}","vault":"papers","name":"etc","created":"1970-01-01T00:00:00Z","bytes":5,"files":1,"lock":null,"strength":{{"regions":1,"nodes":2}},"tags":{{"host":"web-1"}}}}"#,
             "ab".repeat(16)
         );
         assert_eq!(serde_json::to_string(&shown).unwrap(), expected);

@@ -97,6 +97,7 @@ fn a_profile_that_is_wrong_says_where_and_what_would_be_right() {
         assert_eq!(error["reason"], "PROFILE", "{error}");
     }
     run_json(home.path(), ["snapshots"]).error(1);
+    assert_eq!(run_json(Path::new("/dev/zero"), ["snapshots"]).error(3)["reason"], "PROFILE");
     std::fs::write(&profile, example).unwrap();
     let error = run_json(&profile, ["snapshots"]).error(1);
     assert!(error["message"].as_str().unwrap().contains("web-1.pem"), "what it names is not there: {error}");
@@ -163,4 +164,28 @@ fn quiet_errors_are_still_told() {
 fn paths_that_are_not_there_fail_before_anybody_is_asked() {
     let error = run_json(Path::new("/absent.toml"), ["backup", "/absent/path", "--vault", "v", "--name", "n"]).error(1);
     assert!(error["message"].as_str().unwrap().contains("/absent/path"), "{error}");
+}
+
+#[test]
+fn files_that_are_endless_or_directories_are_refused_with_their_names() {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("out");
+    let out = out.to_str().unwrap();
+    let directory = home.path().to_str().unwrap();
+    for file in ["/dev/zero", directory] {
+        for (line, code) in [
+            (&["backup", "/srv", "--vault", "v", "--name", "n", "--exclude-file", file][..], 2),
+            (&["init-key", "writer", "--founding", file, "--writer", "w", "--out", out], 1),
+            (&["tenant", "create", "acme", "--founding", file], 1),
+            (&["receipt", "verify", file], 1),
+            (&["key", "check", file], 1),
+            (&["key", "recover", file, "--out", out], 1),
+        ] {
+            let ran = run([&["--json", "--profile", "/absent.toml"], line].concat());
+            assert!([code, 2, 3].contains(&ran.code), "{line:?}: {}{}", ran.stdout, ran.stderr);
+            let error = ran.error(ran.code);
+            assert!(!error["message"].as_str().unwrap().is_empty(), "{line:?}: {error}");
+        }
+    }
+    assert!(!Path::new(out).exists(), "nothing was made");
 }

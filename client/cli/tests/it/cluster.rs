@@ -60,6 +60,11 @@ fn node_program() -> PathBuf {
 }
 
 impl Cluster {
+    /// One of one's own, for tests that stop nodes and spoil disks. It ends when it is dropped.
+    pub fn alone() -> Self {
+        Self::start().unwrap_or_else(|why| panic!("{why}"))
+    }
+
     fn start() -> Result<Self, String> {
         let strongroomd = node_program();
         if !strongroomd.exists() {

@@ -51,11 +51,20 @@ fn the_examples_do_what_they_say() {
     }
 
     several_tenants_share_tables(home.path(), &vault);
+    // What an application makes, without a file, and some of it back.
+    let (ok, said) = example("back_up_stream", &[text(&writer), &vault, "200000"]);
+    let all: String = (0..200_000_u64).map(|order| format!("order {order}, {} pieces\n", order % 7 + 1)).collect();
+    assert!(ok && said.contains(&format!("has {} bytes in orders.txt", all.len())), "{said}");
+    let (ok, said) = example("read_range", &[text(&restorer), &vault, "orders.txt", "3000000", "3000099"]);
+    assert!(ok && said.ends_with(&format!("100 of {} bytes: {}\n", all.len(), &all[3_000_000..3_000_100])), "{said}");
+    let (ok, said) = example("read_range", &[text(&restorer), &vault, "orders.txt", "99999999", "99999999"]);
+    assert!(!ok && said.contains("OUT_OF_RANGE"), "{said}");
 
     // An error says what its reader knows, and what to do.
     let (ok, said) = example("watch_progress", &[text(&restorer), &vault, text(&top)]);
     assert!(!ok && said.contains("refused, and will be again") && said.contains("next: "), "{said}");
-    for name in ["cancel", "watch_progress", "list", "restore_some", "shared_tables"] {
+    let all = ["back_up_stream", "cancel", "list", "read_range", "restore_some", "shared_tables", "watch_progress"];
+    for name in all {
         let (ok, said) = example(name, &[]);
         assert!(!ok && said.contains("usage: "), "{name}: {said}");
     }

@@ -1,9 +1,10 @@
-//! Backups that are stopped in the middle, and continued.
+//! Backups that are stopped in the middle, and continued; restores that are stopped twice.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::cluster::cluster;
 use crate::program::{Ran, strongroom};
@@ -20,6 +21,21 @@ fn start(machine: &Machine, tree: &Path, vault: &str) -> Child {
 fn signal(child: &Child, signal: &str) {
     let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
+}
+
+/// Interrupts it, waits until it says so, and interrupts it again. Gives how it ended.
+fn interrupt_twice(mut child: Child) -> Ran {
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    signal(&child, "-INT");
+    let mut said = String::new();
+    while !said.contains("interrupt again to end at once") {
+        assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "it ends without a word about the first: {said}");
+    }
+    // It may have ended by now: then there is nobody to interrupt.
+    let _sent = Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    let Output { status, stdout, .. } = child.wait_with_output().unwrap();
+    Ran::from(Output { status, stdout, stderr: said.into_bytes() })
 }
 
 fn tree(home: &Path) -> std::path::PathBuf {
@@ -52,6 +68,56 @@ fn a_backup_that_is_interrupted_ends_cleanly_and_goes_on_when_run_again() {
     assert_eq!(machine.run(["snapshots", "--vault", &vault]).done()["count"], 0);
     let (backup, _) = machine.back_up(&top, &vault);
     assert_restores(&backup, &top);
+}
+
+#[test]
+fn a_backup_that_is_interrupted_twice_ends_at_once_with_its_last_line_and_goes_on_when_run_again() {
+    let (vault, home, machine) = (cluster().vault(), tempfile::tempdir().unwrap(), Machine::new("interrupted-twice"));
+    let top = tree(home.path());
+    let child = start(&machine, &top, &vault);
+    wait_until_it_reads(&machine);
+    let error = interrupt_twice(child).error(130);
+    assert_eq!((&error["outcome"], &error["reason"]), (&"unknown".into(), &"INTERRUPTED".into()), "{error}");
+    assert!(error["next"].as_str().unwrap().contains("goes on"), "{error}");
+    assert_eq!(machine.run(["snapshots", "--vault", &vault]).done()["count"], 0);
+    let (backup, _) = machine.back_up(&top, &vault);
+    assert_restores(&backup, &top);
+
+    // What waits for bytes that do not come cannot end by itself: the second interrupt ends it.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut command = strongroom();
+    command.args(["--json", "--profile", text(&machine.profile), "backup", "--stdin", "never", "--vault", &vault]);
+    let waiting = command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // No pipe holds as much: when it is written, somebody reads.
+    writer.write_all(&noise(9, 1 << 20)).unwrap();
+    let error = interrupt_twice(waiting).error(130);
+    assert_eq!(error["reason"], "INTERRUPTED", "{error}");
+    assert_eq!(machine.run(["snapshots", "--vault", &vault]).done()["count"], 1);
+}
+
+#[test]
+fn a_restore_that_is_interrupted_twice_shows_nothing_and_goes_on_with_resume() {
+    let (vault, home, machine) = (cluster().vault(), tempfile::tempdir().unwrap(), Machine::new("restore-twice"));
+    let top = tree(home.path());
+    let (backup, _) = machine.back_up(&top, &vault);
+    let (id, to) = (backup["snapshot"].as_str().unwrap(), home.path().join("to"));
+    let restore = |flags: &[&str]| {
+        let mut command = strongroom();
+        command.args(["--json", "--profile", text(&cluster().profile("acme-restorer"))]);
+        command.args(["restore", id, "--to", text(&to)]).args(flags);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let staged =
+        || fs::read_dir(home.path()).unwrap().any(|entry| text(&entry.unwrap().path()).contains(".strongroom-"));
+    let child = restore(&["--limit-download", "512K"]);
+    wait_until("the restore writes", staged);
+    let error = interrupt_twice(child).error(130);
+    assert_eq!((&error["outcome"], &error["reason"]), (&"failed".into(), &"INTERRUPTED".into()), "{error}");
+    assert!(!to.exists() && staged(), "nothing is shown, and what was fetched is kept");
+    Ran::from(restore(&["--resume"]).wait_with_output().unwrap()).done();
+    let diff = Command::new("diff").arg("-r").arg(&top).arg(&to).output().unwrap();
+    assert!(diff.status.success(), "{}", String::from_utf8_lossy(&diff.stdout));
+    assert!(!staged());
 }
 
 #[test]

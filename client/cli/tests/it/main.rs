@@ -5,7 +5,9 @@
 mod arguments;
 mod cache;
 mod cluster;
+mod damage;
 mod examples;
+mod full;
 mod governance;
 mod health;
 mod interrupted;

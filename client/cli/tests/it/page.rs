@@ -32,7 +32,10 @@ fn collect(value: &Value, path: &str, paths: &mut BTreeSet<String>) {
         Value::Object(fields) => {
             for (name, value) in fields.iter().filter(|(name, _)| *name != "b64") {
                 let path = format!("{path}.{name}");
-                collect(value, &path, paths);
+                // The names of tags are whose they are.
+                if name != "tags" {
+                    collect(value, &path, paths);
+                }
                 paths.insert(path);
             }
         }

@@ -228,7 +228,8 @@ fn globs_restore_what_they_match_under_its_whole_path() {
 fn snapshots_are_filtered() {
     let home = tempfile::tempdir().unwrap();
     let (top, vault) = (tree(home.path()), cluster().vault());
-    back_up(&top, &vault);
+    let tagged = ["backup", text(&top), "--vault", &vault, "--tag", "host=web-1", "--tag", "why=before=after"];
+    let first = cluster().run("acme-writer", tagged).done();
     let last = back_up(&top, &vault);
     let list = |arguments: &[&str]| {
         let mut command = strongroom();
@@ -254,9 +255,20 @@ fn snapshots_are_filtered() {
         (["--since", "2100-01-01"], 0),
         (["--until", "2000-01-01"], 0),
         (["--since", "2000-01-01"], 2),
+        (["--tag", "host"], 1),
+        (["--tag", "host=web-1"], 1),
+        (["--tag", "host=web-2"], 0),
+        (["--tag", "why=before=after"], 1),
+        (["--tag", "absent"], 0),
     ] {
         assert_eq!(list(&arguments).done()["count"], count, "{arguments:?}");
     }
+    // What was noted is read back as it was given, and only of the snapshot that has it.
+    assert_eq!(list(&["--tag", "host", "--tag", "absent"]).done()["count"], 0);
+    let all = list(&[]).lines();
+    assert_eq!(all[0]["id"], first["snapshot"]);
+    assert_eq!(all[0]["tags"], json!({"host": "web-1", "why": "before=after"}));
+    assert_eq!(all[1]["tags"], json!({}));
 }
 
 #[test]
