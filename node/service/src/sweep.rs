@@ -189,6 +189,7 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use strongroom_core::baselines::Baseline;
     use strongroom_core::clock::ClockRow;
     use strongroom_core::shard::rows::Usage;
     use strongroom_core::voters::{VoterRow, VoterView};
@@ -205,7 +206,7 @@ mod tests {
     /// A view after tick `ticks`, for which voters 1, 2, … said these digests; zero: nothing.
     fn view(ticks: u64, said: &[u8]) -> GroupView {
         let zeros = digest(0);
-        let clock = ClockRow { elapsed_ms: 0, last_tick: zeros, digest: zeros, ticks, disputes: 0, wall_unix_ms: 0 };
+        let clock = ClockRow { ticks, ..ClockRow::founded(0) };
         let last = |said: u8| VoterRow {
             incarnation: [0; 16],
             running_ms: 0,
@@ -213,6 +214,8 @@ mod tests {
             durable_index: 0,
             vote_term: 0,
             digest: digest(said),
+            tick: ticks,
+            baseline: Baseline { running_ms: 0, elapsed_ms: 0 },
         };
         let voter = |(number, said): (u64, &u8)| VoterView {
             replica: ReplicaId(number),
@@ -226,6 +229,8 @@ mod tests {
             rules: None,
             clock,
             next_end_ms: None,
+            next_clock_end_ms: None,
+            waits: false,
             digest: zeros,
             applied: 0,
             usage: Usage::default(),
