@@ -58,7 +58,7 @@ impl Delete {
         let client = context.client().await?;
         let mut ids: Vec<SnapshotId> = Vec::new();
         for snapshot in &self.snapshots {
-            let which = Which { snapshot: snapshot.clone(), vault: self.vault.clone(), name: None };
+            let which = Which { snapshot: snapshot.clone(), vault: self.vault.clone(), name: None, stream: None };
             ids.push(which.resolve(&client).await?);
         }
         let infos: BTreeMap<SnapshotId, SnapshotInfo> =

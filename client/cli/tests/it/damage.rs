@@ -196,5 +196,7 @@ fn n98_n146_what_rots_within_tolerance_is_rebuilt_and_counted_and_beyond_it_is_n
     }
 
     drop(cluster);
-    restarted.iter_mut().for_each(|node| drop(node.wait().unwrap()));
+    for node in &mut restarted {
+        node.wait().unwrap();
+    }
 }

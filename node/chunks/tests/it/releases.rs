@@ -44,6 +44,7 @@ impl Rules {
             group: GroupId(1),
             code: ONE,
             members: vec![member],
+            clock_ms: 0,
         };
         rules.apply(1, NodeCommand::FoundShard(claim(facts)));
         for number in 0..4 {
