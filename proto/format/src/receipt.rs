@@ -228,14 +228,14 @@ impl Format for SignedCheckpoint {
     }
 }
 
-/// The proof that a snapshot is committed, and how strongly it lay then.
+/// The proof that a snapshot is committed, and how strongly it lay then; or that it has ended.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Receipt {
     /// Its leaf's number in the tenant's log.
     pub leaf_index: u64,
     /// The leaf's salt.
     pub salt: Salt,
-    /// The leaf's record, an [`AuditEvent::Committed`].
+    /// The leaf's record: an [`AuditEvent::Committed`], or once the snapshot has ended, the decision that ended it.
     pub record: AuditRecord,
     /// From the leaf to the checkpoint's root.
     pub proof: Vec<MerkleHash>,
@@ -343,8 +343,8 @@ impl Format for Receipt {
     const NAME: &'static str = "receipt";
 
     fn check(&self) -> Result<(), &'static str> {
-        if !matches!(self.record.event, AuditEvent::Committed(_)) {
-            return Err("its record is not that of a committed snapshot");
+        if matches!(self.record.event, AuditEvent::Batch { .. }) {
+            return Err("its record is not that of one decision");
         }
         if self.proof.len() > Self::PROOF_MAX {
             return Err("the proof is too long");

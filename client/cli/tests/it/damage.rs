@@ -160,7 +160,8 @@ fn n98_n146_what_rots_within_tolerance_is_rebuilt_and_counted_and_beyond_it_is_n
 
     let cat = bytes(&cluster, &["cat", &id, "large"]);
     assert!(large.starts_with(&cat.stdout) && cat.stdout.len() < large.len(), "{} bytes", cat.stdout.len());
-    let ranges = ["0-0", "5000000-5000099", "12582911-"].map(|range| ["cat", &id, "large", "--range", range]);
+    // All of them lie before the last chunk, which may be as short as the small files.
+    let ranges = ["0-0", "5000000-5000099", "8000000-8000000"].map(|range| ["cat", &id, "large", "--range", range]);
     for some in ranges.map(|arguments| bytes(&cluster, &arguments)).iter().chain([&cat]) {
         let error = told(some);
         assert_eq!(some.status.code(), Some(6), "{error}");

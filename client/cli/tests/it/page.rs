@@ -78,8 +78,8 @@ fn the_page_knows_every_type_that_the_sources_print_and_no_other() {
     let mut types = BTreeSet::new();
     printed_by_the_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut types);
     assert!(types.contains("backup") && types.contains("error"), "{types:?}");
-    // Printed by hand: progress here, and `strongroomd inspect`.
-    types.extend(["skipped", "changed", "cache_ignored", "damaged", "fragment", "group"].map(String::from));
+    // Printed by hand: progress here, `strongroomd inspect` and `strongroomd fsck`.
+    types.extend(["skipped", "changed", "cache_ignored", "damaged", "fragment", "group", "fsck"].map(String::from));
     let known: BTreeSet<String> = documented().keys().cloned().collect();
     assert_eq!(types, known);
 }

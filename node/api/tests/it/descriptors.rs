@@ -38,7 +38,11 @@ fn n14_every_row_has_an_rpc() {
 #[test]
 fn n128_no_rpc_sets_or_advances_a_clock() {
     let words = ["clock", "time", "tick", "advance"];
-    let suspect: Vec<_> =
-        paths().into_iter().filter(|path| words.iter().any(|word| path.to_lowercase().contains(word))).collect();
+    let speaks_of_time = |path: &String| {
+        // A ticket is no tick.
+        let path = path.to_lowercase().replace("ticket", "");
+        words.iter().any(|word| path.contains(word))
+    };
+    let suspect: Vec<_> = paths().into_iter().filter(speaks_of_time).collect();
     assert!(suspect.is_empty(), "{suspect:?}");
 }
