@@ -481,6 +481,12 @@ impl From<Refusal> for Error {
                 ),
                 "see `strongroom ticket show`; wait for these streams, join again under their names, or drop them",
             ),
+            Refusal::Unattested => no(
+                "UNAVAILABLE",
+                "UNATTESTED",
+                "the voters of another shard have not signed what is said about it",
+                "try again when more nodes are up",
+            ),
         }
     }
 }

@@ -45,6 +45,7 @@ use strongroom_peers::peers::{Peers, Runtimes};
 use strongroom_proto_identity::certificate::Purpose;
 use strongroom_proto_identity::tls::{read_certificates, read_private};
 use strongroom_service::admit::{Admit, Memory};
+use strongroom_service::attest::Attestor;
 use strongroom_service::carry::{Answering, OverPeers};
 use strongroom_service::catalog::Catalog;
 use strongroom_service::coders::Coders;
@@ -54,6 +55,7 @@ use strongroom_service::expire::Expirer;
 use strongroom_service::follow::{self, Follow};
 use strongroom_service::gate::Gate;
 use strongroom_service::gather::Gather;
+use strongroom_service::majority::Majority;
 use strongroom_service::members::Members;
 use strongroom_service::membership::Controller;
 use strongroom_service::propose::Proposer;
@@ -192,22 +194,25 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
     .context("consensus does not open")?;
 
     let gate = Gate::default();
-    let rules: fn(GroupId) -> Arc<dyn Machine> = |group| match group {
-        GroupId::CLUSTER => Arc::new(ClusterMachine::new()),
-        group => Arc::new(ShardMachine::new(group)),
+    let founders = genesis.founders();
+    let rules = {
+        let founders = founders.clone();
+        move |group| -> Arc<dyn Machine> {
+            match group {
+                GroupId::CLUSTER => Arc::new(ClusterMachine::new()),
+                group => Arc::new(ShardMachine::new(group, founders.clone())),
+            }
+        }
     };
-    let mut replicas = Replicas::open(&host, &data_dir, consensus.clone(), gate.clone(), rules).await?;
+    let mut replicas = Replicas::open(&host, &data_dir, consensus.clone(), gate.clone(), Arc::new(rules)).await?;
     let (publisher, topology) = follow::publish(origin.topology());
     let route = Route::new(me.clone(), consensus.clone(), peers.clone(), topology.clone());
     let reads = Reads::new(route.clone());
-    let proposer = Proposer::new(host.clone(), route.clone());
     let coders = Coders::new(&host, CODING_LANES);
     let members = Members::new(me.clone(), consensus.clone(), reads.clone(), store.clone(), topology.clone());
     let spread = Spread::new(me.clone(), peers.clone(), members.clone(), coders.clone());
     let gather = Gather::new(me.clone(), peers.clone(), members.clone(), coders.clone());
     let signing = Arc::new(signing);
-    let memory = Memory::new(consensus.clone(), reads.clone(), topology.clone());
-    let incarnation = Incarnation::begin(&host);
     let voice = Voice {
         me: me.clone(),
         key: Arc::clone(&signing),
@@ -216,6 +221,11 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
         gate: gate.clone(),
         topology: topology.clone(),
     };
+    let attestor = Attestor::new(voice.clone());
+    let majority = Majority::new(route.clone(), attestor.clone());
+    let proposer = Proposer::new(host.clone(), route.clone(), majority);
+    let memory = Memory::new(consensus.clone(), reads.clone(), topology.clone());
+    let incarnation = Incarnation::begin(&host);
     let reporter = Reporter::new(voice.clone(), incarnation);
     let signer = Signer::new(voice);
     let answering = Answering {
@@ -227,6 +237,7 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
         memory,
         reporter: reporter.clone(),
         signer: signer.clone(),
+        attestor,
     };
     let standings = Standings::new(reads.clone(), topology.clone());
     let callers = Callers::new(standings.clone());
@@ -318,6 +329,7 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
     };
     tasks.spawn_on(follow.run(), control);
     let admitter = Admitter {
+        founders,
         consensus: consensus.clone(),
         reads: reads.clone(),
         proposer: proposer.clone(),

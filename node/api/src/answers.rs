@@ -122,6 +122,9 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             (FailedPrecondition, "WHOLE_STANDS", format!("it is a stream of snapshot {whole}, which stands"))
         }
         Refusal::VaultNotEmpty => (FailedPrecondition, "VAULT_NOT_EMPTY", "snapshots are left in the vault".into()),
+        Refusal::Unattested => {
+            (Unavailable, "UNATTESTED", "the voters of another shard have not signed what is said about it".into())
+        }
     };
     Answer { code, reason, text }
 }

@@ -223,7 +223,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use strongroom_core::shard::ShardMachine;
+    use strongroom_core::cluster::ClusterMachine;
 
     use super::*;
 
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn what_was_acknowledged_in_an_earlier_term_is_not_remembered_of_a_later_one() {
         let group = GroupId(1);
-        let own = Replica::new(group, ReplicaId(1), Arc::new(ShardMachine::new(group)));
+        let own = Replica::new(group, ReplicaId(1), Arc::new(ClusterMachine::new()));
         let learned = |of: Position| {
             own.learn(ReplicaId(2), of);
             own.known_of(ReplicaId(2))

@@ -118,7 +118,9 @@ fn apply_command(
         wall_unix_ms: entry.wall_unix_ms,
     };
     match command {
-        EntryCommand::Client(_) | EntryCommand::Vouched(_) => Ok(Outcome::Refused(Refusal::WrongGroup)),
+        EntryCommand::Client(_) | EntryCommand::Vouched(_) | EntryCommand::Attested { .. } => {
+            Ok(Outcome::Refused(Refusal::WrongGroup))
+        }
         EntryCommand::Redeem(signed) => tokens::redeem(&at, tables, facts.epoch, signed),
         EntryCommand::Operator(signed) => operators::apply(&at, tables, &facts, signed),
         EntryCommand::Node(command) => attempt(tables, |draft| apply_node(&at, draft, &facts, command)),
@@ -138,14 +140,15 @@ fn apply_node(at: &At, tables: &mut dyn Tables, facts: &FactsRow, command: &Node
         }
         NodeCommand::Found(_) => Err(Refusal::Immutable.into()),
         NodeCommand::RebuildReplica(asked) => members::rebuild(tables, facts, at.index, asked),
-        NodeCommand::MemberReplaced { group, slot, to } => members::replaced(tables, facts, *group, *slot, *to),
+        NodeCommand::MemberReplaced(filled) => members::replaced(tables, facts, filled),
         NodeCommand::FoundShard(_)
         | NodeCommand::ReplaceMember(_)
         | NodeCommand::AdmitTenant(_)
         | NodeCommand::DecidePart(_)
         | NodeCommand::HideBlob(_)
         | NodeCommand::EndPart(_)
-        | NodeCommand::PartEnded { .. }
-        | NodeCommand::CollectGarbage { .. } => Err(Refusal::WrongGroup.into()),
+        | NodeCommand::PartEnded(_)
+        | NodeCommand::CollectGarbage { .. }
+        | NodeCommand::TellElectorate(_) => Err(Refusal::WrongGroup.into()),
     }
 }

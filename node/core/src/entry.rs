@@ -1,13 +1,14 @@
 //! The log entry: what a leader proposes and every replica applies.
 //!
-//!     callers' SignedCommands, alone or vouched for ─┐
+//!     callers' SignedCommands, alone, vouched for, ──┐
+//!       or with other groups' signatures             │
 //!     operators' SignedCommands ─────────────────────├─▶ Entry { salt, wall clock, commands } ──▶ apply ──▶ Outcomes
 //!     SignedRedemptions of tokens ───────────────────┤
 //!     the nodes' own words ──────────────────────────┘
 //!
 //! Salt and wall clock come from the leader: the first makes audit leaves unguessable, the second is a label and no
-//! rule but one: it can end a token early, never prolong one. What nodes say about other groups carries signatures of a majority of that group's voters ([`Attested`]);
-//! the rules' version 1 takes it without (DESIGN.md §13).
+//! rule but one: it can end a token early, never prolong one. What is said about other groups carries signatures of a
+//! majority of that group's voters, and every replica verifies them (`proved.rs`).
 //!
 //! Not here: what clients ask (`strongroom_format::command`), what is allowed (`cluster.rs`, `shard.rs`).
 
@@ -23,6 +24,7 @@ use strongroom_format::id::{
 use strongroom_format::outcome::Outcome;
 use strongroom_format::sign::{self, BadSignature, SigningKey};
 
+use crate::electorates::Electorate;
 use crate::genesis::Genesis;
 
 /// One entry of a group's log.
@@ -48,7 +50,7 @@ pub enum EntryCommand {
     /// A caller's, to a shard.
     Client(SignedCommand),
     /// A caller's, to a shard, for which the node that proposes it stands: the fragments of what it registers are
-    /// durable, and what it claims about other groups is so ([`crate::claims`]). No caller can say that of itself.
+    /// durable. No caller can say that of itself.
     Vouched(SignedCommand),
     /// An operator's, to the cluster group.
     Operator(SignedCommand),
@@ -56,6 +58,13 @@ pub enum EntryCommand {
     Node(NodeCommand),
     /// A token's bearer's: a tenant's to its home shard, a node's to the cluster group.
     Redeem(SignedRedemption),
+    /// A caller's, to a shard, with what the voters of other groups signed of its claims ([`crate::claims`]).
+    Attested {
+        /// The caller's.
+        command: SignedCommand,
+        /// For each of its claims, in their order, the signatures, sorted by replica id.
+        signatures: Vec<Vec<MemberSignature>>,
+    },
 }
 
 /// What nodes say themselves. No client or operator can.
@@ -77,26 +86,12 @@ pub enum NodeCommand {
     ReplaceMember(Attested<Replaced>),
     /// In the cluster group: a member cannot go on under its replica id and asks for another.
     RebuildReplica(Attested<RebuildRequest>),
-    /// In the cluster group: the new member has taken over.
-    MemberReplaced {
-        /// In which group.
-        group: GroupId,
-        /// In which slot; in the cluster group's own replacement of no account.
-        slot: Slot,
-        /// Who fills it now.
-        to: ReplicaId,
-    },
+    /// In the cluster group: the new member has taken over. Of a shard on that shard's word; of itself on nobody else's.
+    MemberReplaced(Attested<Filled>),
     /// The home shard's word that a snapshot has ended: its part goes, once its own lock is over.
     EndPart(Attested<Ended>),
-    /// To the home shard: a shard has dropped its part of a snapshot that has ended.
-    PartEnded {
-        /// Whose.
-        tenant: TenantId,
-        /// Of which snapshot.
-        snapshot: SnapshotId,
-        /// Which shard.
-        group: GroupId,
-    },
+    /// To the home shard: a shard's word that it has dropped its part of a snapshot that has ended.
+    PartEnded(Attested<PartEnded>),
     /// Takes away what nothing names any more (`shard/garbage.rs`).
     CollectGarbage {
         /// Whose.
@@ -106,6 +101,19 @@ pub enum NodeCommand {
         /// How long a blob that nothing names waits on `E`. It saves work; no promise rests on it.
         grace_ms: u64,
     },
+    /// In a shard: who votes in another group, from the cluster group; again when that changed.
+    TellElectorate(Attested<Electorate>),
+}
+
+/// A slot of a group is filled by this member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Filled {
+    /// In which group.
+    pub group: GroupId,
+    /// In which slot; in the cluster group's own replacement of no account.
+    pub slot: Slot,
+    /// Who fills it now.
+    pub to: ReplicaId,
 }
 
 /// Another member fills a slot of a shard. Its node, region and signing key stay; so do the copies, which rows name by
@@ -351,6 +359,17 @@ pub struct Ended {
     pub tenant: TenantId,
     /// The snapshot.
     pub snapshot: SnapshotId,
+}
+
+/// A shard's word that it has dropped its part of a snapshot that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct PartEnded {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Of which snapshot.
+    pub snapshot: SnapshotId,
+    /// Which shard.
+    pub group: GroupId,
 }
 
 /// A blob that a restorer reported to the home shard. It removes nothing: `which?` stops answering with the blob.

@@ -13,9 +13,11 @@ use strongroom_format::codec::Format;
 use strongroom_format::id::{
     ClusterEpoch, ClusterName, GroupId, IdentityId, NodeName, PublicKey, RegionName, ReplicaId, Slot,
 };
+use strongroom_format::receipt::Voters;
 use strongroom_format::role::{OperatorRole, Plane};
 use strongroom_format::sign;
 
+use crate::electorates::Electorate;
 use crate::topology::{self, Topology, TopologyFault, largest_share, unique};
 
 /// The cluster at its beginning.
@@ -165,6 +167,15 @@ impl Genesis {
             votes: usize::from(ordinal) < voters,
         };
         (0_u8..).zip(order).map(member).collect()
+    }
+
+    /// Who votes in the cluster group at the beginning: what a shard believes before it knows anything, since every
+    /// node has the same genesis on its disk.
+    pub fn founders(&self) -> Electorate {
+        let votes = self.cluster_members().into_iter().filter(|member| member.votes);
+        let key = |member: ClusterMember| Some((member.replica, self.node(&member.node)?.signing_key));
+        let voters = Voters { keys: votes.filter_map(key).collect() };
+        Electorate { epoch: self.epoch, group: GroupId::CLUSTER, version: 0, voters }
     }
 
     /// The code of a shard; `None` where there is none.

@@ -15,6 +15,7 @@ mod cluster_adds_up;
 mod counts_recount;
 mod decisions_never_flip;
 mod digest_is_the_recomputed_one;
+mod electorates_only_grow;
 mod ends_are_final;
 mod every_blob_can_be_opened;
 mod everything_open_has_an_end;
@@ -93,6 +94,7 @@ const OF_SHARDS: &[(&str, Law)] = &[
     ("audit_head_is_the_tree", audit_head_is_the_tree::check),
     ("tokens_are_used_once", tokens_are_used_once::of_shards),
     ("wholes_are_all_or_nothing", wholes_are_all_or_nothing::check),
+    ("electorates_only_grow", electorates_only_grow::check),
 ];
 
 const STEPS_OF_EVERY_GROUP: &[(&str, StepLaw)] = &[
@@ -114,6 +116,7 @@ const STEPS_OF_SHARDS: &[(&str, StepLaw)] = &[
     ("audit_logs_only_grow", audit_logs_only_grow::check),
     ("locked_snapshots_stay", locked_snapshots_stay::check),
     ("releases_stay_true", releases_stay_true::check),
+    ("electorates_only_grow", electorates_only_grow::check_step),
 ];
 
 /// Checks every law of one state.

@@ -42,11 +42,17 @@ pub(crate) fn name_among(lists: &[&[(u8, &'static str)]], table: Table) -> &'sta
 mod tests {
     use super::*;
     use crate::cluster::ClusterMachine;
+    use crate::electorates::Electorate;
     use crate::shard::ShardMachine;
+
+    fn nobody() -> Electorate {
+        let epoch = strongroom_format::id::ClusterEpoch::from_bytes([1; 16]);
+        Electorate { epoch, group: GroupId::CLUSTER, version: 0, voters: Default::default() }
+    }
 
     #[test]
     fn tables_are_called_what_their_rows_are() {
-        let shard = ShardMachine::new(GroupId(1));
+        let shard = ShardMachine::new(GroupId(1), nobody());
         assert_eq!(["chunk", "clock", "digest", "other"], [40, 2, 0, 250].map(|table| shard.table_name(Table(table))));
         assert_eq!("shard", ClusterMachine::new().table_name(Table(12)));
     }

@@ -22,6 +22,7 @@ use strongroom_format::merkle::{MerkleHash, Salt};
 
 use crate::clock::ClockRow;
 use crate::cluster::rows::{Changing, IssuerRow, NodeRow, OperatorRow, ShardRow, TenantRow as ClusterTenantRow};
+use crate::electorates::Electorate;
 use crate::entry::{ReportFacts, ShardFacts, TenantFacts};
 use crate::shard::rows::{
     ChunkRow, Committed, EndFacts, IdentityRow, LeaseRow, PartRow, RestoreRow, SessionRow, TicketRow, Usage,
@@ -282,6 +283,22 @@ pub enum Query {
         /// Only this writer's.
         by: Option<IdentityId>,
     },
+    /// Who votes in a group, as this one goes by it. To any group. [`Answer::Electorate`].
+    Electorate {
+        /// In which.
+        of: GroupId,
+    },
+    /// Whether a restorer reported a blob. At home. [`Answer::Reported`].
+    Reported {
+        /// Whose.
+        tenant: TenantId,
+        /// The vault.
+        vault: VaultId,
+        /// The domain.
+        domain: DomainId,
+        /// The blob by its chunk row.
+        of: BlobRef,
+    },
 }
 
 impl Format for Query {
@@ -398,6 +415,10 @@ pub enum Answer {
         /// The leaf in the tenant's audit tree that says so.
         leaf_index: u64,
     },
+    /// Who votes in a group.
+    Electorate(Electorate),
+    /// Whether a blob was reported.
+    Reported(bool),
 }
 
 impl Format for Answer {
@@ -488,6 +509,8 @@ pub struct ClusterMap {
     pub issuers: Vec<IssuerRow>,
     /// The replacement of one of the cluster group's own members, while it is under way.
     pub changing: Option<Changing>,
+    /// Counts the changes of who votes in the cluster group.
+    pub electorate_version: u64,
 }
 
 /// A part that waits for its home shard's word.

@@ -1,7 +1,8 @@
 //! The version of the rules, a row of every group, and how far a group has applied.
 //!
 //! A replica that does not know the version that the state says stops before it applies anything: guessing would make
-//! replicas differ. Version 1 was never released and nothing reads it; raising the version will be a command.
+//! replicas differ. Versions 1 and 2 were never released and nothing reads them: version 3 refuses claims about
+//! other groups without signatures of a majority of their voters (`proved.rs`); raising the version will be a command.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use strongroom_format::id::RulesVersion;
@@ -10,7 +11,7 @@ use crate::row::{Space, rows};
 use crate::tables::{Halt, Reads, Tables};
 
 /// The version of the rules that this software knows.
-pub const KNOWN: RulesVersion = RulesVersion(2);
+pub const KNOWN: RulesVersion = RulesVersion(3);
 
 /// The rules in force in a group.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -4,7 +4,7 @@
 //!
 //! One concept a file: `admission` (who, and where a command goes), `sessions`, `identities`, `tokens`, `vaults`, `leases`,
 //! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `deletion`, `garbage`, `release`, `restores`,
-//! `audit`, `time`; `questions` and `proofs` answer. Not here: who lives where (`cluster.rs`).
+//! `audit`, `time`, `others` (whose word counts); `questions` and `proofs` answer. Not here: who lives where (`cluster.rs`).
 
 mod admission;
 mod at;
@@ -20,6 +20,7 @@ pub(crate) mod locks;
 pub(crate) mod lying;
 pub(crate) mod members;
 mod nodes;
+mod others;
 mod parts;
 mod proofs;
 mod questions;
@@ -50,8 +51,10 @@ use crate::clock;
 use crate::clock::CLOCK_TABLES;
 use crate::digest::Digested;
 use crate::draft::Draft;
+use crate::electorates::{self, ELECTORATE_TABLES, Electorate};
 use crate::entry::{Entry, EntryCommand, NodeCommand, Outcomes, ShardFacts};
 use crate::machine::{Machine, name_among};
+use crate::proved::{self, Proved};
 use crate::query::Answer;
 use crate::reading;
 use crate::row::Space;
@@ -70,15 +73,17 @@ pub use self::tickets::TICKETS_MAX;
 pub use self::time::ENDS_PER_TICK;
 
 /// The rules of one shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardMachine {
     group: GroupId,
+    founders: Electorate,
 }
 
 impl ShardMachine {
-    /// Of this group.
-    pub fn new(group: GroupId) -> Self {
-        Self { group }
+    /// Of this group. What it hears first it believes of these: the cluster group's voters as the genesis has them
+    /// ([`crate::genesis::Genesis::founders`]), which is the same on every node.
+    pub fn new(group: GroupId, founders: Electorate) -> Self {
+        Self { group, founders }
     }
 }
 
@@ -91,7 +96,7 @@ impl Machine for ShardMachine {
         };
         let mut digested = Digested::open(tables, self.group)?;
         let mut draft = Draft::over(&mut digested);
-        let outcomes = apply_entry(self.group, &mut draft, index, &entry)?;
+        let outcomes = apply_entry(self, &mut draft, index, &entry)?;
         draft.keep()?;
         digested.close()?;
         Ok(codec::encode(&Outcomes { outcomes }))
@@ -110,16 +115,24 @@ impl Machine for ShardMachine {
     }
 
     fn table_name(&self, table: Table) -> &'static str {
-        name_among(&[rows::SHARD_TABLES, rows::TENANTS_TABLES, CLOCK_TABLES, RULES_TABLES, VOTER_TABLES], table)
+        name_among(
+            &[rows::SHARD_TABLES, rows::TENANTS_TABLES, CLOCK_TABLES, RULES_TABLES, VOTER_TABLES, ELECTORATE_TABLES],
+            table,
+        )
     }
 }
 
-fn apply_entry(group: GroupId, tables: &mut dyn Tables, index: u64, entry: &Entry) -> Result<Vec<Outcome>, Halt> {
+fn apply_entry(
+    machine: &ShardMachine,
+    tables: &mut dyn Tables,
+    index: u64,
+    entry: &Entry,
+) -> Result<Vec<Outcome>, Halt> {
     let mut outcomes = Vec::with_capacity(entry.commands.len());
     let mut previous = None;
     for (position, command) in (0..).zip(&entry.commands) {
         let place = Place { index, position };
-        outcomes.push(apply_command(group, tables, place, entry, command, &mut previous)?);
+        outcomes.push(apply_command(machine, tables, place, entry, command, &mut previous)?);
     }
     if rules::in_force(&*tables)?.is_some() {
         rules::applied(tables, index)?;
@@ -128,7 +141,7 @@ fn apply_entry(group: GroupId, tables: &mut dyn Tables, index: u64, entry: &Entr
 }
 
 fn apply_command(
-    group: GroupId,
+    machine: &ShardMachine,
     tables: &mut dyn Tables,
     place: Place,
     entry: &Entry,
@@ -137,7 +150,7 @@ fn apply_command(
 ) -> Result<Outcome, Halt> {
     if let EntryCommand::Node(NodeCommand::FoundShard(facts)) = command {
         *previous = None;
-        return attempt(tables, |draft| found(group, draft, &facts.value));
+        return attempt(tables, |draft| found(machine, draft, &proved::by(&machine.founders, facts)?));
     }
     let Some(FactsRow { facts }) = Space::whole().get(&*tables, &())? else {
         // Before its first entry a shard knows nobody.
@@ -157,6 +170,9 @@ fn apply_command(
     match command {
         EntryCommand::Client(signed) => admission::apply(&at, tables, signed, Standing::Alone, previous),
         EntryCommand::Vouched(signed) => admission::apply(&at, tables, signed, Standing::Vouched, previous),
+        EntryCommand::Attested { command, signatures } => {
+            admission::apply(&at, tables, command, Standing::Attested(signatures), previous)
+        }
         EntryCommand::Redeem(signed) => {
             *previous = None;
             tokens::redeem(&at, tables, signed)
@@ -171,12 +187,18 @@ fn apply_command(
 
 fn apply_node(at: &At<'_>, tables: &mut dyn Tables, command: &NodeCommand) -> Ruled<Done> {
     match command {
-        NodeCommand::Found(_) | NodeCommand::RebuildReplica(_) | NodeCommand::MemberReplaced { .. } => {
+        NodeCommand::Found(_) | NodeCommand::RebuildReplica(_) | NodeCommand::MemberReplaced(_) => {
             Err(Refusal::WrongGroup.into())
         }
-        NodeCommand::ReplaceMember(replaced) => members::replace(at, tables, &replaced.value),
+        NodeCommand::ReplaceMember(replaced) => {
+            let replaced = proved::known(&*tables, at.facts.epoch, replaced)?;
+            members::replace(at, tables, &replaced)
+        }
         NodeCommand::FoundShard(_) => Err(Refusal::Immutable.into()),
-        NodeCommand::AdmitTenant(facts) => tenants::admit(at, tables, &facts.value),
+        NodeCommand::AdmitTenant(facts) => {
+            let facts = proved::known(&*tables, at.facts.epoch, facts)?;
+            tenants::admit(at, tables, &facts)
+        }
         NodeCommand::Tick(tick) => {
             let clock = clock::advance(tables, &members::electorate(at.facts), at.place.index, at.wall_unix_ms, tick)?;
             if clock.is_disputed() {
@@ -187,11 +209,25 @@ fn apply_node(at: &At<'_>, tables: &mut dyn Tables, command: &NodeCommand) -> Ru
                 At { now_ms: clock.elapsed_ms, clock_ms: clock.clock_ms, ticks: clock.ticks, disputed: false, ..*at };
             Ok(time::end_what_is_due(&later, tables)?)
         }
-        NodeCommand::DecidePart(decided) => parts::decide(at, tables, &decided.value),
-        NodeCommand::HideBlob(reported) => chunks::hide(at, tables, &reported.value),
-        NodeCommand::EndPart(ended) => deletion::end_part(at, tables, &ended.value),
-        NodeCommand::PartEnded { tenant, snapshot, group } => {
-            Ok(deletion::part_ended(tables, *tenant, *snapshot, *group)?)
+        NodeCommand::DecidePart(decided) => {
+            let decided = proved::known(&*tables, at.facts.epoch, decided)?;
+            parts::decide(at, tables, &decided)
+        }
+        NodeCommand::HideBlob(reported) => {
+            let reported = proved::known(&*tables, at.facts.epoch, reported)?;
+            chunks::hide(at, tables, &reported)
+        }
+        NodeCommand::TellElectorate(electorate) => {
+            let electorate = proved::known(&*tables, at.facts.epoch, electorate)?;
+            others::learn(at, tables, &electorate)
+        }
+        NodeCommand::EndPart(ended) => {
+            let ended = proved::known(&*tables, at.facts.epoch, ended)?;
+            deletion::end_part(at, tables, &ended)
+        }
+        NodeCommand::PartEnded(ended) => {
+            let ended = proved::known(&*tables, at.facts.epoch, ended)?;
+            Ok(deletion::part_ended(tables, &ended)?)
         }
         NodeCommand::CollectGarbage { tenant, limit, grace_ms } => {
             garbage::collect(at, tables, *tenant, *limit, *grace_ms)
@@ -200,12 +236,13 @@ fn apply_node(at: &At<'_>, tables: &mut dyn Tables, command: &NodeCommand) -> Ru
 }
 
 /// The shard's first entry.
-fn found(group: GroupId, tables: &mut dyn Tables, facts: &ShardFacts) -> Ruled<Done> {
+fn found(machine: &ShardMachine, tables: &mut dyn Tables, facts: &Proved<ShardFacts>) -> Ruled<Done> {
+    let (group, facts) = (machine.group, facts.value());
     if let Some(FactsRow { facts: known }) = Space::whole().get(&*tables, &())? {
         // Several members may propose it; the first one wins.
         return if known == *facts { Ok(Done::Done) } else { Err(Refusal::Immutable.into()) };
     }
-    if facts.group != group || group == GroupId::CLUSTER {
+    if facts.group != group || group == GroupId::CLUSTER || facts.epoch != machine.founders.epoch {
         return Err(Refusal::WrongGroup.into());
     }
     if !(1..=64).contains(&facts.code.k) || 64 < facts.code.m {
@@ -219,5 +256,6 @@ fn found(group: GroupId, tables: &mut dyn Tables, facts: &ShardFacts) -> Ruled<D
     rules::establish(tables)?;
     clock::found(tables, facts.clock_ms)?;
     Space::whole().put(tables, &(), &FactsRow { facts: facts.clone() })?;
+    electorates::go_by(tables, machine.founders.clone())?;
     Ok(Done::Done)
 }

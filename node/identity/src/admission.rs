@@ -121,6 +121,7 @@ pub const TABLE: &[Row] = &[
     nodes("/strongroom.v1.Peers/Raft", Scope::GroupOfNode),
     nodes("/strongroom.v1.Peers/Report", Scope::GroupOfNode),
     nodes("/strongroom.v1.Peers/SignCheckpoint", Scope::Cluster),
+    nodes("/strongroom.v1.Peers/SignClaims", Scope::Cluster),
     restores("/strongroom.v1.Vaults/FetchRun", WHO_RESTORE),
     reads("/strongroom.v1.Vaults/GetCheckpoint", EVERYBODY),
     restores("/strongroom.v1.Vaults/GetNodes", WHO_READ_TREES),

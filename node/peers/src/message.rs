@@ -152,6 +152,17 @@ pub struct CheckpointWanted {
     pub log_index: u64,
 }
 
+/// Claims of a group about itself, for a voter to sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimsWanted {
+    /// Whose voter signs.
+    pub group: GroupId,
+    /// The voter answers when it has applied this.
+    pub log_index: u64,
+    /// Canonical bytes. Here they are opaque.
+    pub claims: Bytes,
+}
+
 /// A voter's report for a tick. Here it is bytes: the rules read them and check the signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedReport {

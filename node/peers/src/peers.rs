@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
 use strongroom_format::command::MemberSignature;
-use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId};
+use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId, Signature};
 use strongroom_identity::connect::{ConnectFault, Connector};
 use strongroom_proto::payload;
 use strongroom_proto::v1;
@@ -34,8 +34,8 @@ use crate::fault::{FetchFault, PutFault};
 use crate::health::Health;
 use crate::incoming::Purpose;
 use crate::message::{
-    About, CheckpointWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, PeerNode, Proposed, Queried,
-    RaftClass, RaftMessage, SignedReport,
+    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, PeerNode,
+    Proposed, Queried, RaftClass, RaftMessage, SignedReport,
 };
 use crate::metrics::{self, Kind};
 use crate::pipe::{Dialogue, Pipe, PipeLoop};
@@ -291,6 +291,21 @@ impl Peers {
         let mut calls = node.calls.clone();
         let reply = node.call_while_well(Kind::Sign, deadline + WAY_BACK, calls.sign_checkpoint(request)).await?;
         wire::checkpoint_signature(reply).map_err(|why| PeerError::NotYet { node: node.at.node.clone(), why })
+    }
+
+    /// Asks a voter to sign claims of one of its groups: one answer a claim, `None` where it is not so. A suspect node is
+    /// not asked, and one that becomes suspect is not waited for.
+    pub async fn sign_claims(
+        &self,
+        node: &NodeName,
+        wanted: ClaimsWanted,
+        deadline: Duration,
+    ) -> Result<Vec<Option<Signature>>, PeerError> {
+        let node = self.0.well(node)?;
+        let request = wire::sign_claims(wanted, millis(deadline));
+        let mut calls = node.calls.clone();
+        let reply = node.call_while_well(Kind::Sign, deadline + WAY_BACK, calls.sign_claims(request)).await?;
+        wire::claim_signatures(reply).map_err(|why| PeerError::NotYet { node: node.at.node.clone(), why })
     }
 
     /// Sends a fragment and waits until it is durable there. A suspect node is not tried.

@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{Stream, StreamExt};
 use strongroom_format::command::MemberSignature;
-use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId};
+use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId, Signature};
 use strongroom_format::role::Plane;
 use strongroom_identity::admission;
 use strongroom_identity::peer::Peer;
@@ -28,8 +28,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use crate::incidents::Incidents;
 use crate::message::{
-    About, CheckpointWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed, Queried,
-    RaftMessage, SignedReport,
+    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed,
+    Queried, RaftMessage, SignedReport,
 };
 use crate::metrics::Incident;
 use crate::peers::{GET_FRAGMENTS, MESSAGE_BYTES_MAX};
@@ -61,6 +61,14 @@ pub trait Calls: Send + Sync + 'static {
         wanted: CheckpointWanted,
         deadline: Duration,
     ) -> Result<MemberSignature, WordFault>;
+
+    /// This node's signatures over claims of one of its groups, as its own replica bears them out: one a claim.
+    async fn sign_claims(
+        &self,
+        from: NodeName,
+        wanted: ClaimsWanted,
+        deadline: Duration,
+    ) -> Result<Vec<Option<Signature>>, WordFault>;
 
     /// A fragment to be written; done when it is durable.
     fn put_fragment(&self, from: NodeName, put: FragmentPut) -> BoxFuture<'static, Result<(), PutFault>>;
@@ -216,6 +224,17 @@ impl peers_server::Peers for PeerPlane {
             .map_err(|wire::Malformed| Status::invalid_argument("malformed request for a signature"))?;
         let signed = self.calls.sign_checkpoint(caller.node.clone(), wanted, within).await;
         Ok(Response::new(wire::sign_checkpoint_reply(self.word(&caller.node, signed)?)))
+    }
+
+    async fn sign_claims(
+        &self,
+        request: Request<v1::SignClaimsRequest>,
+    ) -> Result<Response<v1::SignClaimsReply>, Status> {
+        let caller = self.caller(&request, "/strongroom.v1.Peers/SignClaims")?;
+        let within = deadline(request.get_ref().deadline_ms);
+        let wanted = wire::claims_wanted(request.into_inner());
+        let signed = self.calls.sign_claims(caller.node.clone(), wanted, within).await;
+        Ok(Response::new(wire::sign_claims_reply(self.word(&caller.node, signed)?)))
     }
 
     async fn put_fragments(

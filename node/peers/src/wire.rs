@@ -11,8 +11,8 @@ use tonic::Status;
 
 use crate::fault::FetchFault;
 use crate::message::{
-    CheckpointWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed, Queried, RaftMessage,
-    SignedReport,
+    CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed, Queried,
+    RaftMessage, SignedReport,
 };
 
 /// A field is missing or outside its range.
@@ -123,6 +123,42 @@ pub(crate) fn checkpoint_wanted(request: &v1::SignCheckpointRequest) -> Result<C
         size: request.size,
         log_index: request.log_index,
     })
+}
+
+pub(crate) fn sign_claims(wanted: ClaimsWanted, deadline_ms: u64) -> v1::SignClaimsRequest {
+    let ClaimsWanted { group, log_index, claims } = wanted;
+    v1::SignClaimsRequest { group: group.0, log_index, claims, deadline_ms }
+}
+
+pub(crate) fn claims_wanted(request: v1::SignClaimsRequest) -> ClaimsWanted {
+    let v1::SignClaimsRequest { group, log_index, claims, .. } = request;
+    ClaimsWanted { group: GroupId(group), log_index, claims }
+}
+
+pub(crate) fn sign_claims_reply(signed: Result<Vec<Option<Signature>>, String>) -> v1::SignClaimsReply {
+    use v1::sign_claims_reply::How;
+    let bytes = |signature: Option<Signature>| signature.map_or_else(Bytes::new, |it| Bytes::copy_from_slice(&it.0));
+    let how = match signed {
+        Ok(signatures) => {
+            How::Signatures(v1::ClaimSignatures { signatures: signatures.into_iter().map(bytes).collect() })
+        }
+        Err(why) => How::NotYet(why),
+    };
+    v1::SignClaimsReply { how: Some(how) }
+}
+
+pub(crate) fn claim_signatures(reply: v1::SignClaimsReply) -> Result<Vec<Option<Signature>>, String> {
+    use v1::sign_claims_reply::How;
+    let signature = |bytes: Bytes| match (bytes.is_empty(), <[u8; 64]>::try_from(&bytes[..])) {
+        (true, _) => Ok(None),
+        (false, Ok(signature)) => Ok(Some(Signature(signature))),
+        (false, Err(_)) => Err("a signature of another length".to_owned()),
+    };
+    match reply.how {
+        Some(How::Signatures(v1::ClaimSignatures { signatures })) => signatures.into_iter().map(signature).collect(),
+        Some(How::NotYet(why)) => Err(why),
+        None => Err("an answer of an unknown kind".into()),
+    }
 }
 
 pub(crate) fn sign_checkpoint_reply(signed: Result<MemberSignature, String>) -> v1::SignCheckpointReply {
@@ -360,6 +396,15 @@ mod tests {
             assert_eq!(checkpoint_signature(sign_checkpoint_reply(signed.clone())), signed);
         }
         assert!(checkpoint_signature(v1::SignCheckpointReply { how: None }).is_err());
+        for signed in [Ok(vec![Some(Signature([3; 64])), None]), Ok(vec![]), Err("behind".to_owned())] {
+            assert_eq!(claim_signatures(sign_claims_reply(signed.clone())), signed);
+        }
+        assert!(claim_signatures(v1::SignClaimsReply { how: None }).is_err());
+        let short = v1::ClaimSignatures { signatures: vec![Bytes::from_static(b"x")] };
+        let short = v1::SignClaimsReply { how: Some(v1::sign_claims_reply::How::Signatures(short)) };
+        assert!(claim_signatures(short).is_err());
+        let claims = ClaimsWanted { group: GroupId(1), log_index: 4, claims: Bytes::from_static(b"claims") };
+        assert_eq!(claims_wanted(sign_claims(claims.clone(), 5)), claims);
         let wanted =
             CheckpointWanted { group: GroupId(1), tenant: TenantId::from_bytes([2; 16]), size: 3, log_index: 4 };
         assert_eq!(checkpoint_wanted(&sign_checkpoint(wanted, 5)), Ok(wanted));

@@ -12,23 +12,26 @@ use futures_util::stream::BoxStream;
 use strongroom_consensus::door::HandleError;
 use strongroom_consensus::groups::Consensus;
 use strongroom_consensus::transport::{Class, Message, Transport, Unreachable};
+use strongroom_core::claims::Claims;
 use strongroom_format::codec;
 use strongroom_format::command::MemberSignature;
-use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId};
+use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId, Signature};
 use strongroom_peers::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use strongroom_peers::message::{
-    About, CheckpointWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed, Queried, RaftClass,
-    RaftMessage, SignedReport,
+    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed,
+    Queried, RaftClass, RaftMessage, SignedReport,
 };
 use strongroom_peers::peers::Peers;
 use strongroom_peers::serve::Calls;
 
 use crate::admit::Memory;
+use crate::attest::Attestor;
 use crate::members::Members;
 use crate::propose::Proposer;
 use crate::reads::Reads;
 use crate::report::Reporter;
 use crate::sign::Signer;
+use crate::voice::not_yet;
 
 /// Consensus' transport over the peers' connections.
 #[derive(Clone)]
@@ -78,6 +81,8 @@ pub struct Answering {
     pub reporter: Reporter,
     /// Signs checkpoints.
     pub signer: Signer,
+    /// Signs claims.
+    pub attestor: Attestor,
 }
 
 #[async_trait]
@@ -115,6 +120,17 @@ impl Calls for Answering {
         deadline: Duration,
     ) -> Result<MemberSignature, WordFault> {
         self.signer.sign(wanted, deadline).await
+    }
+
+    async fn sign_claims(
+        &self,
+        _: NodeName,
+        wanted: ClaimsWanted,
+        deadline: Duration,
+    ) -> Result<Vec<Option<Signature>>, WordFault> {
+        let ClaimsWanted { group, log_index, claims } = wanted;
+        let claims: Claims = codec::decode(&claims).map_err(|fault| not_yet(&format!("no claims: {fault}")))?;
+        self.attestor.sign(group, log_index, claims.claims, deadline).await
     }
 
     fn put_fragment(&self, from: NodeName, put: FragmentPut) -> BoxFuture<'static, Result<(), PutFault>> {

@@ -231,6 +231,8 @@ fn fault(answer: Answer) -> CatalogFault {
         | Answer::Ticket(_)
         | Answer::Ending(_)
         | Answer::Garbage(_)
-        | Answer::End { .. } => CatalogFault::NotFound,
+        | Answer::End { .. }
+        | Answer::Electorate(_)
+        | Answer::Reported(_) => CatalogFault::NotFound,
     }
 }

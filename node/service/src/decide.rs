@@ -8,9 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use strongroom_consensus::groups::Consensus;
-use strongroom_core::entry::{Decided, EntryCommand, NodeCommand};
+use strongroom_core::entry::{Decided, NodeCommand};
 use strongroom_core::query::{Answer, Decision, Query, WaitingPart};
-use strongroom_format::command::Attested;
 use strongroom_format::id::GroupId;
 use strongroom_format::outcome::Outcome;
 
@@ -56,16 +55,16 @@ impl Decider {
             let Ok(Answer::Waiting(parts)) = self.reads.local(group, &query).await else { return };
             let Some(last) = parts.last() else { return };
             after = Some((last.tenant, last.snapshot));
-            let mut commands = Vec::new();
+            let mut said = Vec::new();
             for part in parts.iter().filter(|part| !silent.contains(&part.home)).collect::<Vec<_>>() {
                 match self.ask(part).await {
-                    Word::Decided(decided) => commands.push(EntryCommand::Node(NodeCommand::DecidePart(decided))),
+                    Word::Decided(decided) => said.push(decided),
                     Word::NotYet => {}
                     Word::Silence => drop(silent.insert(part.home)),
                 }
             }
-            if !commands.is_empty() {
-                self.carry(group, commands).await;
+            if !said.is_empty() {
+                self.carry(group, said).await;
             }
             if parts.len() < PARTS_MAX as usize {
                 return;
@@ -73,7 +72,13 @@ impl Decider {
         }
     }
 
-    async fn carry(&self, group: GroupId, commands: Vec<EntryCommand>) {
+    /// Has the home shards' voters sign, and carries what a majority signed.
+    async fn carry(&self, group: GroupId, said: Vec<Decided>) {
+        let commands = self.proposer.majority().attested_all(group, said, NodeCommand::DecidePart, WITHIN).await;
+        if commands.is_empty() {
+            tracing::debug!(%group, "too few voters signed a home shard's word");
+            return metrics::worked(Worker::Decide, false);
+        }
         let proposed = self.proposer.propose(group, commands, WITHIN).await;
         let well = match &proposed {
             Ok(applied) => {
@@ -102,15 +107,13 @@ impl Decider {
             Ok(_) => return Word::NotYet,
             Err(_) => return Word::Silence,
         };
-        let value = Decided { home, tenant, snapshot, committed, lock };
-        // These rules take the home shard's word from a node; later ones will want its voters' signatures.
-        Word::Decided(Attested { value, signatures: Vec::new() })
+        Word::Decided(Decided { home, tenant, snapshot, committed, lock })
     }
 }
 
 /// What a home shard says about a part.
 enum Word {
-    Decided(Attested<Decided>),
+    Decided(Decided),
     NotYet,
     Silence,
 }

@@ -8,9 +8,8 @@
 use std::time::Duration;
 
 use strongroom_consensus::groups::Consensus;
-use strongroom_core::entry::{Ended, EntryCommand, NodeCommand};
+use strongroom_core::entry::{Ended, EntryCommand, NodeCommand, PartEnded};
 use strongroom_core::query::{Answer, EndingPart, Query};
-use strongroom_format::command::Attested;
 use strongroom_format::id::GroupId;
 use strongroom_format::outcome::{Outcome, Refusal};
 
@@ -59,9 +58,10 @@ impl Expirer {
             for part in &parts {
                 if self.tell(home, part).await {
                     let EndingPart { tenant, snapshot, group } = *part;
-                    heard.push(EntryCommand::Node(NodeCommand::PartEnded { tenant, snapshot, group }));
+                    heard.push(PartEnded { tenant, snapshot, group });
                 }
             }
+            let heard = self.proposer.majority().attested_all(home, heard, NodeCommand::PartEnded, WITHIN).await;
             if !heard.is_empty() {
                 let well = self.proposer.propose(home, heard, WITHIN).await.is_ok();
                 metrics::worked(Worker::Expire, well);
@@ -76,8 +76,11 @@ impl Expirer {
     async fn tell(&self, home: GroupId, part: &EndingPart) -> bool {
         let EndingPart { tenant, snapshot, group } = *part;
         let value = Ended { home, tenant, snapshot };
-        // These rules take the home shard's word from a node; later ones will want its voters' signatures.
-        let word = NodeCommand::EndPart(Attested { value, signatures: Vec::new() });
+        let Some(word) = self.proposer.majority().attested(group, value, WITHIN).await else {
+            tracing::debug!(%group, "too few voters signed that a snapshot has ended");
+            return false;
+        };
+        let word = NodeCommand::EndPart(word);
         match self.proposer.propose(group, vec![EntryCommand::Node(word)], WITHIN).await {
             Ok(applied) => match applied.outcomes.as_slice() {
                 [Outcome::Done(_)] => true,

@@ -6,7 +6,7 @@
 //!     │                                             │          └ solve (pure)
 //!     └────▶ propose ─┐                             └────▶ reads ─┐
 //!                     ├─▶ route ─▶ whoever leads a group ◀────────┤
-//!            workers ─┴───────────────────────────────────────────┘
+//!            workers ─┴─▶ majority ─▶ attest, on each voter of another group ──────┘
 //! ```
 //!
 //! Promises: a chunk is registered only when its fragments are durable; what is gathered has the hash that it was wanted
@@ -50,6 +50,7 @@
 //! Workers still to come (scrub, prove, repair, rebalance) get their column here first.
 
 pub mod admit;
+pub mod attest;
 pub mod caller;
 pub mod carry;
 pub mod catalog;
@@ -64,6 +65,7 @@ pub mod handover;
 pub mod holders;
 mod lag;
 mod leading;
+pub mod majority;
 pub mod members;
 pub mod membership;
 pub mod metrics;

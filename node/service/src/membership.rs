@@ -22,7 +22,7 @@ use strongroom_consensus::group::{GroupStatus, Member, MemberStatus};
 use strongroom_consensus::groups::Consensus;
 use strongroom_consensus::membership::{MemberChange, Membership};
 use strongroom_core::cluster::rows::Changing;
-use strongroom_core::entry::{EntryCommand, NodeCommand, Replaced};
+use strongroom_core::entry::{EntryCommand, Filled, NodeCommand, Replaced};
 use strongroom_core::query::{Answer, Query};
 use strongroom_format::command::Attested;
 use strongroom_format::id::{GroupId, NodeName, ReplicaId};
@@ -185,14 +185,22 @@ impl Controller {
             let Some(there) = there else { return false };
             if there.replica != to {
                 let replaced = Replaced { group, slot, from: there.replica, to };
-                // These rules take the cluster group's word from a node; later ones will want its voters' signatures.
-                let attested = Attested { value: replaced, signatures: Vec::new() };
+                let Some(attested) = self.proposer.majority().attested(group, replaced, WITHIN).await else {
+                    return false;
+                };
                 if !self.propose(group, NodeCommand::ReplaceMember(attested)).await {
                     return false;
                 }
             }
         }
-        let ended = self.propose(GroupId::CLUSTER, NodeCommand::MemberReplaced { group, slot, to }).await;
+        let filled = Filled { group, slot, to };
+        let attested = match group {
+            // It says so of itself, to itself.
+            GroupId::CLUSTER => Some(Attested { value: filled, signatures: Vec::new() }),
+            _ => self.proposer.majority().attested(GroupId::CLUSTER, filled, WITHIN).await,
+        };
+        let Some(attested) = attested else { return false };
+        let ended = self.propose(GroupId::CLUSTER, NodeCommand::MemberReplaced(attested)).await;
         if ended {
             metrics::membership_changed(Counted::Replaced);
             tracing::info!(%group, slot = slot.0, replica = %to, "a member was replaced");

@@ -17,15 +17,19 @@ use strongroom_consensus::wire::PROPOSAL_BYTES_MAX;
 use strongroom_core::claims;
 use strongroom_core::entry::{Entry, EntryCommand, NodeCommand, Outcomes, Reported};
 use strongroom_format::codec::{self, FormatError};
-use strongroom_format::command::{Attested, SignedCommand};
+use strongroom_format::command::SignedCommand;
 use strongroom_format::id::{GroupId, Place};
-use strongroom_format::outcome::Outcome;
+use strongroom_format::outcome::{Outcome, Refusal};
 use strongroom_host::Host;
 use strongroom_peers::message::Proposed;
+use tokio::time::Instant;
 
-use crate::reads::Reads;
+use crate::majority::{Known, Majority};
 use crate::route::{Route, Step, Target};
 use crate::vouch::vouch;
+
+/// The pause before signatures are collected again: their group's voters changed meanwhile.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// An entry that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,12 +73,13 @@ pub enum ProposeFault {
 pub struct Proposer {
     host: Host,
     route: Route,
+    majority: Majority,
 }
 
 impl Proposer {
-    /// Over a route.
-    pub fn new(host: Host, route: Route) -> Self {
-        Self { host, route }
+    /// Over a route; what is said about other groups is signed through the majority.
+    pub fn new(host: Host, route: Route, majority: Majority) -> Self {
+        Self { host, route, majority }
     }
 
     /// Proposes commands as one entry and waits for their outcomes.
@@ -107,8 +112,13 @@ impl Proposer {
         Ok(Applied { index, outcomes })
     }
 
-    /// Proposes what a caller asks, and stands for what it claims about other groups where that is so: they are asked.
-    /// Where one cannot be asked, surely nothing happened.
+    /// Who has claims signed.
+    pub fn majority(&self) -> &Majority {
+        &self.majority
+    }
+
+    /// Proposes what a caller asks; what it says about other groups is signed by their voters first, where that is so.
+    /// Where too few of them answer, surely nothing happened.
     ///
     /// Dropping the future leaves the outcome unknown.
     pub async fn submit(
@@ -118,8 +128,7 @@ impl Proposer {
         within: Duration,
     ) -> Result<Applied, ProposeFault> {
         let reports: Vec<Option<Reported>> = commands.iter().map(claims::reported).collect();
-        let entry = self.vouched(commands, within).await?;
-        let applied = self.propose(group, entry, within).await?;
+        let applied = self.enter(group, commands, None, within).await?;
         for (reported, outcome) in reports.into_iter().zip(&applied.outcomes) {
             if let (Some(reported), Outcome::Done(_)) = (reported, outcome) {
                 self.hide(reported, within).await;
@@ -133,7 +142,10 @@ impl Proposer {
     async fn hide(&self, reported: Reported, within: Duration) {
         let Some(tenant) = self.route.topology.tenant(reported.tenant) else { return };
         for group in tenant.groups.iter().copied().filter(|group| *group != reported.home) {
-            let told = Attested { value: reported.clone(), signatures: Vec::new() };
+            let Some(told) = self.majority.attested(group, reported.clone(), within).await else {
+                tracing::warn!(%group, "too few voters signed that a blob was reported");
+                continue;
+            };
             let entry = vec![EntryCommand::Node(NodeCommand::HideBlob(told))];
             if let Err(fault) = self.propose(group, entry, within).await {
                 tracing::warn!(%group, %fault, "a shard was not told of a reported blob");
@@ -141,17 +153,38 @@ impl Proposer {
         }
     }
 
-    /// The commands of callers as they may stand in an entry, in their order.
-    pub(crate) async fn vouched(
+    /// Proposes callers' commands as one entry, and at a place among them one for which this node stands. Signatures of
+    /// voters that the group does not know, or not any more, are collected again: what was done is answered as before.
+    pub(crate) async fn enter(
         &self,
+        group: GroupId,
         commands: Vec<SignedCommand>,
+        own: Option<(usize, SignedCommand)>,
         within: Duration,
-    ) -> Result<Vec<EntryCommand>, ProposeFault> {
-        let reads = Reads::new(self.route.clone());
-        vouch(&self.route.topology, &reads, commands, within).await.map_err(|fault| {
-            tracing::debug!(%fault, "a command's claims could not be checked");
-            ProposeFault::NoLeader
-        })
+    ) -> Result<Applied, ProposeFault> {
+        let until = Instant::now() + within;
+        let mut known = Known::Near;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let vouched = vouch(&self.majority, group, commands.clone(), known, left).await;
+            let Some(mut entry) = vouched else {
+                tracing::debug!(%group, "too few voters signed a command's claims");
+                return Err(if known == Known::Near { ProposeFault::NoLeader } else { unattested() });
+            };
+            if let Some((at, own)) = &own {
+                entry.insert((*at).min(entry.len()), EntryCommand::Vouched(own.clone()));
+            }
+            let applied = self.propose(group, entry, left).await?;
+            if !applied.outcomes.contains(&Outcome::Refused(Refusal::Unattested)) {
+                return Ok(applied);
+            }
+            if until <= Instant::now() + AGAIN {
+                // A part of the entry may be done, and the rest may be done later with other signatures.
+                return Err(unattested());
+            }
+            known = Known::Newest;
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// Proposes, at this node only, an entry that another node forwarded.
@@ -219,11 +252,17 @@ impl Proposer {
 /// Whether an entry may make state and log grow: what callers ask. Nodes' own commands end things and tell time.
 fn brings_data(commands: &[EntryCommand]) -> bool {
     commands.iter().any(|command| match command {
-        EntryCommand::Client(_) | EntryCommand::Vouched(_) | EntryCommand::Operator(_) | EntryCommand::Redeem(_) => {
-            true
-        }
+        EntryCommand::Client(_)
+        | EntryCommand::Vouched(_)
+        | EntryCommand::Attested { .. }
+        | EntryCommand::Operator(_)
+        | EntryCommand::Redeem(_) => true,
         EntryCommand::Node(_) => false,
     })
+}
+
+fn unattested() -> ProposeFault {
+    unknown("the voters of another group have not signed what is said about it".into())
 }
 
 fn unknown(why: String) -> ProposeFault {

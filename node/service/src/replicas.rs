@@ -65,7 +65,7 @@ impl Format for Note {
 pub struct Replicas {
     consensus: Consensus,
     gate: Gate,
-    rules: fn(GroupId) -> Arc<dyn Machine>,
+    rules: Arc<dyn Fn(GroupId) -> Arc<dyn Machine> + Send + Sync>,
     files: Arc<dyn Files>,
     lane: Lane,
     data_dir: PathBuf,
@@ -79,7 +79,7 @@ impl Replicas {
         data_dir: &Path,
         consensus: Consensus,
         gate: Gate,
-        rules: fn(GroupId) -> Arc<dyn Machine>,
+        rules: Arc<dyn Fn(GroupId) -> Arc<dyn Machine> + Send + Sync>,
     ) -> Result<Self, ReplicaFault> {
         let (files, lane) = (Arc::clone(host.files()), host.lane("replicas"));
         let (reading, path) = (Arc::clone(&files), data_dir.join(FILE));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use strongroom_consensus::group::Member as GroupMember;
 use strongroom_core::cluster::rows::{Changing, ShardRow};
+use strongroom_core::electorates::Electorate;
 use strongroom_core::entry::{MemberFacts, ShardFacts, TenantFacts};
 use strongroom_core::genesis::Genesis;
 use strongroom_core::query::ClusterMap;
@@ -36,6 +37,8 @@ pub struct Topology {
     pub tenants: BTreeMap<TenantId, Arc<TenantFacts>>,
     /// The replacement of a member of the cluster group, while it is under way.
     pub changing: Option<Changing>,
+    /// Who votes in each group: what other groups are told.
+    pub electorates: BTreeMap<GroupId, Electorate>,
 }
 
 /// Where a node is.
@@ -145,6 +148,7 @@ impl Topology {
             shards: BTreeMap::new(),
             tenants: BTreeMap::new(),
             changing: None,
+            electorates: [(GroupId::CLUSTER, genesis.founders())].into(),
         }
     }
 
@@ -192,6 +196,13 @@ impl Topology {
             shards: shards.collect(),
             tenants: tenants.collect(),
             changing: map.changing,
+            electorates: map
+                .shards
+                .iter()
+                .map(|shard| shard.group)
+                .chain([GroupId::CLUSTER])
+                .filter_map(|group| Some((group, map.electorate(group)?)))
+                .collect(),
         }
     }
 

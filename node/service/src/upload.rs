@@ -20,7 +20,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt};
-use strongroom_core::entry::EntryCommand;
 use strongroom_core::query::{Answer, Query, VaultRef};
 use strongroom_core::shard::rows::LeasePurpose;
 use strongroom_format::code::Strength;
@@ -376,19 +375,15 @@ impl Upload {
         slots_missed.dedup();
         let fragments_handed_over = chunks.iter().map(|chunk| chunk.handed_over.len() as u64).sum();
         let fragments_missing = chunks.iter().map(|chunk| chunk.missing.len() as u64).sum();
-        let mut commands = self.uploads.proposer.vouched(commands, SUBMIT_WITHIN).await?;
         let registers = !chunks.is_empty();
-        if registers {
-            let at = register_at.min(commands.len());
-            // These fragments are durable: this node stands for that.
-            commands.insert(at, EntryCommand::Vouched(self.registration(chunks, register_sequence)));
-        }
+        // These fragments are durable: this node stands for that.
+        let own = registers.then(|| (register_at, self.registration(chunks, register_sequence)));
         let mut submitted =
             Submitted { register: None, outcomes: Vec::new(), fragments_handed_over, fragments_missing, slots_missed };
-        if commands.is_empty() {
+        if commands.is_empty() && own.is_none() {
             return Ok(submitted);
         }
-        let applied = self.uploads.proposer.propose(self.open.group, commands, SUBMIT_WITHIN).await?;
+        let applied = self.uploads.proposer.enter(self.open.group, commands, own, SUBMIT_WITHIN).await?;
         submitted.outcomes = applied.outcomes;
         if registers && register_at < submitted.outcomes.len() {
             submitted.register = Some(submitted.outcomes.remove(register_at));

@@ -1,38 +1,46 @@
-//! Vouching: before this node proposes a caller's command that says something about another group, it asks that group.
+//! Callers' commands as they may stand in an entry: where one says something about another group, a majority of that
+//! group's voters signs it first.
 //!
-//! What is so, this node stands for, and the rules take it; what is not, the rules refuse as hearsay (N34, N109): so is
-//! what is said about a group that is not there. One that does not answer leaves it open, and nothing is proposed. From
-//! the rules' version that verifies members' signatures over such claims on, nobody need stand for them. Not here: what a
-//! claim is (`node/core/src/claims.rs`).
+//! What they sign, the rules take; what is not so nobody signs, and the rules refuse it as hearsay (N34, N109): so is what
+//! is said about a group that is not there. Where too few answer it stays open, and nothing is proposed. Not here: what a
+//! claim is (`node/core/src/claims.rs`), asking voters (`majority.rs`).
 
 use std::time::Duration;
 
 use strongroom_core::claims::Claim;
 use strongroom_core::entry::EntryCommand;
 use strongroom_format::command::SignedCommand;
+use strongroom_format::id::GroupId;
 
-use crate::reads::{ReadFault, Reads};
-use crate::topology::InForce;
+use crate::majority::{Known, Majority, Word};
 
-/// The commands as they may stand in an entry, in their order.
+/// The commands as they may stand in an entry of `group`, in their order; `None`: too few voters have answered.
 pub(crate) async fn vouch(
-    topology: &InForce,
-    reads: &Reads,
+    majority: &Majority,
+    group: GroupId,
     commands: Vec<SignedCommand>,
+    known: Known,
     within: Duration,
-) -> Result<Vec<EntryCommand>, ReadFault> {
-    let mut entry = Vec::with_capacity(commands.len());
-    for command in commands {
-        let claims = Claim::of(&command);
-        let mut all_so = !claims.is_empty();
-        for claim in &claims {
-            let (group, question) = claim.question();
-            // Nobody waits for a group that a caller made up.
-            all_so = all_so
-                && topology.shard(group).is_some()
-                && claim.is_borne_out(&reads.linearizable(group, &question, within).await?);
-        }
-        entry.push(if all_so { EntryCommand::Vouched(command) } else { EntryCommand::Client(command) });
+) -> Option<Vec<EntryCommand>> {
+    let claims: Vec<Vec<Claim>> = commands.iter().map(Claim::of).collect();
+    let all = claims.concat();
+    let mut words = match all.is_empty() {
+        true => Vec::new(),
+        false => majority.collect(group, &all, known, within).await,
     }
-    Ok(entry)
+    .into_iter();
+    let mut entry = Vec::with_capacity(commands.len());
+    for (command, claims) in commands.into_iter().zip(claims) {
+        let mut signatures = Vec::with_capacity(claims.len());
+        let mut all_so = !claims.is_empty();
+        for word in words.by_ref().take(claims.len()) {
+            match word {
+                Word::Signed(signed) => signatures.push(signed),
+                Word::NotSo => all_so = false,
+                Word::Silence => return None,
+            }
+        }
+        entry.push(if all_so { EntryCommand::Attested { command, signatures } } else { EntryCommand::Client(command) });
+    }
+    Some(entry)
 }

@@ -119,6 +119,10 @@ impl Peers for Lies {
         Err(no())
     }
 
+    async fn sign_claims(&self, _: Request<pb::SignClaimsRequest>) -> Result<Response<pb::SignClaimsReply>, Status> {
+        Err(no())
+    }
+
     async fn put_fragments(
         &self,
         _: Request<Streaming<pb::PutFragment>>,

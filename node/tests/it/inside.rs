@@ -6,13 +6,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
+use strongroom_core::entry::{Entry, EntryCommand, Outcomes};
 use strongroom_core::query::{Answer, LogHead, Query};
 use strongroom_core::shard::rows::Usage;
 use strongroom_format::codec;
 use strongroom_format::id::{GroupId, TenantId};
+use strongroom_format::outcome::Outcome;
 use strongroom_proto::v1 as pb;
 use strongroom_proto::v1::peers_client::PeersClient;
+use strongroom_proto::v1::propose_reply::How as Proposed;
 use strongroom_proto::v1::query_reply::How;
+use strongroom_proto::v1::sign_claims_reply::How as Signed;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
@@ -62,6 +67,35 @@ impl Inside {
             assert!(Instant::now() < deadline, "nobody leads group {group}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// What became of commands that a node proposes past its own software.
+    pub async fn propose(&self, group: GroupId, commands: Vec<EntryCommand>) -> Vec<Outcome> {
+        let deadline = Instant::now() + PATIENCE;
+        let entry = codec::encode(&Entry { salt: [0; 16], wall_unix_ms: 0, commands });
+        let request = pb::ProposeRequest { group: group.0, entry: entry.into(), deadline_ms: 5_000 };
+        loop {
+            for client in self.nodes.values() {
+                let reply = client.clone().propose(request.clone()).await;
+                if let Ok(Some(Proposed::Applied(applied))) = reply.map(|reply| reply.into_inner().how) {
+                    return codec::decode::<Outcomes>(&applied.answer).expect("outcomes").outcomes;
+                }
+            }
+            assert!(Instant::now() < deadline, "nobody leads group {group}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// What each node signs of claims, given as their canonical bytes.
+    pub async fn sign_claims(&self, group: GroupId, claims: Bytes) -> Vec<Signed> {
+        let request = pb::SignClaimsRequest { group: group.0, log_index: 0, claims, deadline_ms: 2_000 };
+        let mut all = Vec::new();
+        for client in self.nodes.values() {
+            let reply = client.clone().sign_claims(request.clone()).await;
+            // A node that is no member refuses.
+            all.extend(reply.ok().and_then(|reply| reply.into_inner().how));
+        }
+        all
     }
 
     /// What a tenant has in a shard.

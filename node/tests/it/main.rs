@@ -22,6 +22,7 @@ mod losses;
 mod protocol;
 mod raw;
 mod receipts;
+mod rogue;
 mod secrets;
 mod several_writers;
 mod shared;

@@ -395,8 +395,8 @@ pub struct Sealed {
     pub missing: u64,
 }
 
-/// What one group must believe about another: signatures of a majority of that group's voters. The field is in place
-/// from the start; from the rules' version that builds it on, unsigned claims are refused.
+/// What one group must believe about another, with signatures of a majority of that group's voters (`node/core`,
+/// `proved.rs`). In a caller's own command nobody reads the signatures: the caller has none.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Attested<T> {
     /// The claim.

@@ -314,4 +314,7 @@ pub enum Refusal {
         /// Which.
         whole: SnapshotId,
     },
+    /// What is said about another group does not bear signatures of a majority of its voters, as they are known here.
+    /// Nothing was decided by it: whoever proposes collects them again.
+    Unattested,
 }

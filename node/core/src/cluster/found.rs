@@ -28,6 +28,7 @@ pub(crate) fn found(tables: &mut dyn Tables, index: u64, genesis: &Genesis) -> R
         accept_region_loss: genesis.accept_region_loss,
         single_node: genesis.single_node,
         changing: None,
+        electorate_version: 0,
     };
     space.put(tables, &(), &facts)?;
     put_nodes(tables, genesis)?;

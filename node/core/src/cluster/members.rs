@@ -8,7 +8,8 @@
 //! One at a time in each group, so that the loss of one more member during a replacement is the loss of two at most. Who
 //! comes and is lost on the way is one loss with the member that it was to replace: its slot gets a later id, and nobody
 //! else's turn comes sooner or later by that. An id is allotted once and for ever. Laws: `laws/changes_come_one_at_a_time.rs`,
-//! `laws/replica_ids_are_never_given_again.rs`. Not here: who votes (`votes.rs`), moving Raft's membership
+//! `laws/replica_ids_are_never_given_again.rs`. That a shard's slot is filled is that shard's word, with its voters'
+//! signatures; the cluster group's own is not, since it is nobody else's. Not here: who votes (`votes.rs`), moving Raft's membership
 //! (`node/service`).
 
 use strongroom_format::codec::{self, Format};
@@ -19,11 +20,13 @@ use strongroom_format::sign;
 
 use crate::cluster::rows::{AllottedRow, Changing, FactsRow, NodeRow, ShardRow};
 use crate::cluster::votes;
-use crate::entry::RebuildRequest;
+use crate::entry::{Filled, RebuildRequest};
 use crate::genesis::{Genesis, replica_id};
+use crate::proved;
 use crate::row::Space;
 use crate::stop::{Ruled, impossible, invalid};
 use crate::tables::{Halt, Reads, Tables};
+use crate::told;
 use crate::voters;
 
 /// Allots the id of an entry and a slot, once. A second one for the same slot in the same entry must wait for the next.
@@ -69,14 +72,15 @@ pub(crate) fn rebuild(
 }
 
 /// Notes that the new member fills the slot. Said again, it is done.
-pub(crate) fn replaced(
-    tables: &mut dyn Tables,
-    facts: &FactsRow,
-    group: GroupId,
-    slot: Slot,
-    to: ReplicaId,
-) -> Ruled<Done> {
+pub(crate) fn replaced(tables: &mut dyn Tables, facts: &FactsRow, filled: &Attested<Filled>) -> Ruled<Done> {
+    let Filled { group, slot, to } = filled.value;
     let slot = if group == GroupId::CLUSTER { Slot(0) } else { slot };
+    if group != GroupId::CLUSTER {
+        let nodes: Vec<((NodeName,), NodeRow)> = Space::whole().range(&*tables, &(), Genesis::NODES_MAX)?;
+        let key_of = |name: &NodeName| nodes.iter().find(|((node,), _)| node == name).map(|(_, row)| row.signing_key);
+        let electorate = told::electorate_of(facts.epoch, &shard_row(&*tables, group)?, key_of);
+        proved::by(&electorate.ok_or_else(|| impossible("a slot is on no node"))?, filled)?;
+    }
     let changing = match group {
         GroupId::CLUSTER => facts.changing,
         shard => shard_row(&*tables, shard)?.changing,
@@ -91,15 +95,17 @@ pub(crate) fn replaced(
     if group == GroupId::CLUSTER {
         let node = node_of(&*tables, done.from)?;
         let node = NodeRow { replica: to, ..node.ok_or_else(|| impossible("who is replaced is on no node"))? };
+        let facts = if node.votes { votes::of_another(facts) } else { facts.clone() };
         Space::whole().put(tables, &(node.name.clone(),), &node)?;
         voters::forget(tables, done.from)?;
+        change(tables, &facts, group, None)?;
     } else {
         let mut row = shard_row(&*tables, group)?;
         let filled = row.slots.iter_mut().find(|one| one.slot == slot);
         filled.ok_or_else(|| impossible("who is replaced fills no slot"))?.replica = to;
         Space::whole().put(tables, &(group,), &row)?;
+        change(tables, facts, group, None)?;
     }
-    change(tables, facts, group, None)?;
     Ok(Done::Done)
 }
 

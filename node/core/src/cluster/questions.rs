@@ -18,9 +18,13 @@ use crate::tables::{Halt, Reads};
 pub(crate) fn answer(reads: &dyn Reads, query: &Query) -> Result<Answer, Halt> {
     match query {
         Query::Group => group(reads).map(Answer::Group),
-        Query::ClusterMap => map(reads),
+        Query::ClusterMap => Ok(map(reads)?.map_or(Answer::NotFound, |map| Answer::ClusterMap(Box::new(map)))),
         Query::Token { tenant: None, token } => Ok(tokens::view(reads, *token)?.unwrap_or(Answer::NotFound)),
         Query::Token { .. } => Ok(Answer::NotFound),
+        Query::Electorate { of } => {
+            let known = map(reads)?.and_then(|map| map.electorate(*of));
+            Ok(known.map_or(Answer::NotFound, Answer::Electorate))
+        }
         _ => Ok(Answer::Invalid { why: "the cluster group does not know what a shard knows".into() }),
     }
 }
@@ -47,11 +51,12 @@ fn group(reads: &dyn Reads) -> Result<GroupView, Halt> {
     })
 }
 
-fn map(reads: &dyn Reads) -> Result<Answer, Halt> {
+/// All of the cluster; `None` before it is founded.
+fn map(reads: &dyn Reads) -> Result<Option<ClusterMap>, Halt> {
     let Some(facts) = Space::whole().get::<FactsRow>(reads, &())? else {
-        return Ok(Answer::NotFound);
+        return Ok(None);
     };
-    Ok(Answer::ClusterMap(Box::new(ClusterMap {
+    Ok(Some(ClusterMap {
         cluster: facts.cluster,
         epoch: facts.epoch,
         regions: facts.regions,
@@ -61,7 +66,8 @@ fn map(reads: &dyn Reads) -> Result<Answer, Halt> {
         operators: all::<OperatorRow>(reads)?.into_iter().map(|((identity,), row)| (identity, row)).collect(),
         issuers: values(all::<IssuerRow>(reads)?),
         changing: facts.changing,
-    })))
+        electorate_version: facts.electorate_version,
+    }))
 }
 
 fn values<K, R>(rows: Vec<(K, R)>) -> Vec<R> {

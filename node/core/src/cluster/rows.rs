@@ -27,6 +27,8 @@ pub struct FactsRow {
     pub single_node: bool,
     /// The replacement of one of the cluster group's own members, while it is under way.
     pub changing: Option<Changing>,
+    /// Counts the changes of who votes in the cluster group: the version of its electorate.
+    pub electorate_version: u64,
 }
 
 /// A replacement that is under way: one at a time in each group.

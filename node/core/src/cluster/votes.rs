@@ -31,7 +31,7 @@ pub(crate) fn recount(tables: &mut dyn Tables, facts: &FactsRow) -> Ruled<()> {
     nodes.sort_by_key(|node| node.ordinal);
     let order = topology::in_turn(&facts.regions, nodes, |node| &node.region);
     let voters = topology::cluster_voters(&order.iter().map(|node| &node.region).collect::<Vec<_>>());
-    let mut fenced = 0;
+    let (mut fenced, mut changed) = (0, false);
     for (place, node) in order.into_iter().enumerate() {
         let votes = place < voters;
         if votes {
@@ -40,13 +40,22 @@ pub(crate) fn recount(tables: &mut dyn Tables, facts: &FactsRow) -> Ruled<()> {
             voters::forget(tables, node.replica)?;
         }
         if votes != node.votes {
+            changed = true;
             Space::whole().put(tables, &(node.name.clone(),), &NodeRow { votes, ..node })?;
         }
     }
     if 0 < fenced && voters <= fenced * 2 {
         return Err(Refusal::NeedsApproval.into());
     }
+    if changed {
+        Space::whole().put(tables, &(), &of_another(facts))?;
+    }
     Ok(())
+}
+
+/// The same, and another electorate.
+pub(crate) fn of_another(facts: &FactsRow) -> FactsRow {
+    FactsRow { electorate_version: facts.electorate_version + 1, ..facts.clone() }
 }
 
 /// The ordinal of the next node that comes.

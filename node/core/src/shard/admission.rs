@@ -9,12 +9,15 @@
 //! once and for ever under its number. A rule writes into a draft: refused, it leaves nothing.
 
 use strongroom_format::codec;
-use strongroom_format::command::{BlobRef, Body, Command, OpenSnapshot, SignedCommand};
+use strongroom_format::command::{
+    Attested, BlobRef, Body, Command, MemberSignature, OpenSnapshot, Opened, Sealed, SignedCommand,
+};
 use strongroom_format::id::{PublicKey, SessionId, TenantId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::sign;
 
 use crate::attempt::attempt;
+use crate::proved::{self, Proved};
 use crate::shard::at::{At, Caller};
 use crate::shard::audit;
 use crate::shard::chunks::{self, In};
@@ -46,11 +49,25 @@ pub(crate) struct Previous {
 
 /// Who stands for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Standing<'a> {
     /// Its caller alone: what it says about durable fragments or other groups is hearsay.
     Alone,
-    /// The node that proposed it too.
+    /// The node that proposed it too: fragments are durable.
     Vouched,
+    /// For each of its claims about other groups, voters of these.
+    Attested(&'a [Vec<MemberSignature>]),
+}
+
+/// What is known beside what the caller says.
+enum Known {
+    /// Nothing.
+    Nothing,
+    /// Fragments are durable.
+    Durable,
+    /// The home shard opened this.
+    Opened(Proved<Opened>),
+    /// These shards have sealed so.
+    Sealed(Vec<Proved<Sealed>>),
 }
 
 /// Applies one command of a caller.
@@ -58,7 +75,7 @@ pub(crate) fn apply(
     at: &At<'_>,
     tables: &mut dyn Tables,
     signed: &SignedCommand,
-    standing: Standing,
+    standing: Standing<'_>,
     previous: &mut Option<Previous>,
 ) -> Result<Outcome, Halt> {
     let before = previous.take();
@@ -123,7 +140,7 @@ fn apply_outside(
     tenant: &TenantRow,
     signed: &SignedCommand,
     command: &Command,
-    standing: Standing,
+    standing: Standing<'_>,
 ) -> Result<Outcome, Halt> {
     let is_home = tenant.facts.home == at.group();
     let identity = match (&command.body, is_home) {
@@ -160,14 +177,20 @@ fn apply_outside(
         // Saying it again is no new decision.
         return Ok(Outcome::Done(done));
     }
+    let known = match prove(at, &*tables, command, standing) {
+        Ok(known) => known,
+        Err(stop) => return refusal_of(stop),
+    };
     let outcome = attempt(tables, |draft| match (&command.body, &identity) {
         _ if at.disputed => Err(Refusal::DigestsDisagree.into()),
-        // Nobody but its caller says that this was opened: it is as if it was not.
-        (Body::JoinSnapshot { .. }, _) if standing == Standing::Alone => Err(Refusal::NotFound.into()),
         (Body::OpenSession { nonce, budget_bytes }, Some(row)) => {
             sessions::open(at, scope, draft, &command.principal, row, *nonce, *budget_bytes)
         }
-        (Body::JoinSnapshot { opened }, None) => parts::join(at, scope, tenant, draft, &opened.value),
+        (Body::JoinSnapshot { .. }, None) => match &known {
+            Known::Opened(opened) => parts::join(at, scope, tenant, draft, opened),
+            // Nobody but its caller says that this was opened: it is as if it was not.
+            Known::Nothing | Known::Durable | Known::Sealed(_) => Err(Refusal::NotFound.into()),
+        },
         _ => Err(Refusal::WrongGroup.into()),
     })?;
     record(at, scope, tables, command, &outcome)?;
@@ -219,7 +242,7 @@ fn apply_inside(
     tables: &mut dyn Tables,
     caller: &Caller,
     command: &Command,
-    standing: Standing,
+    standing: Standing<'_>,
     before: Option<Previous>,
 ) -> Result<Outcome, Halt> {
     let scope = &caller.scope;
@@ -235,6 +258,10 @@ fn apply_inside(
     }
     let follows =
         before.is_some_and(|before| (before.tenant, before.session) == (command.tenant, caller.session) && before.done);
+    let known = match prove(at, &*tables, command, standing) {
+        Ok(known) => known,
+        Err(stop) => return refusal_of(stop),
+    };
     let outcome = attempt(tables, |draft| {
         if at.disputed {
             return Err(Refusal::DigestsDisagree.into());
@@ -242,25 +269,41 @@ fn apply_inside(
         if command.needs_previous && !follows {
             return Err(Refusal::PreviousNotDone.into());
         }
-        if standing == Standing::Alone {
-            refuse_hearsay(&command.body)?;
-        }
-        execute(at, draft, caller, command)
+        execute(at, draft, caller, command, &known)
     })?;
     record(at, scope, tables, command, &outcome)?;
     sessions::remember(at, scope, tables, caller.session, command.sequence, &outcome)?;
     Ok(outcome)
 }
 
-/// Refuses what a caller cannot say of itself.
-fn refuse_hearsay(body: &Body) -> Ruled<()> {
-    match body {
-        Body::RegisterChunks { .. } => Err(Refusal::NotFromClients.into()),
-        Body::CommitSnapshot { sealed, .. } if !sealed.is_empty() => {
+/// What stands for a command. Signatures that do not prove its claims leave no trace, and the number is free: the caller
+/// did not make them, and others may.
+fn prove(at: &At<'_>, reads: &dyn Reads, command: &Command, standing: Standing<'_>) -> Ruled<Known> {
+    let signatures = match standing {
+        Standing::Alone => return Ok(Known::Nothing),
+        Standing::Vouched => return Ok(Known::Durable),
+        Standing::Attested(signatures) => signatures,
+    };
+    let epoch = at.facts.epoch;
+    match &command.body {
+        Body::JoinSnapshot { opened } => Ok(Known::Opened(proved::opened(reads, epoch, &opened.value, signatures)?)),
+        Body::CommitSnapshot { sealed, .. } if sealed.len() <= OpenSnapshot::GROUPS_MAX => {
+            Ok(Known::Sealed(proved::sealed(reads, epoch, command.tenant, sealed, signatures)?))
+        }
+        // It claims nothing that could be signed.
+        _ => Err(Refusal::Unattested.into()),
+    }
+}
+
+/// The parts of other shards, if they have sealed so.
+fn sealed_parts<'a>(sealed: &[Attested<Sealed>], known: &'a Known) -> Ruled<&'a [Proved<Sealed>]> {
+    match known {
+        Known::Sealed(proved) => Ok(proved),
+        Known::Nothing | Known::Durable | Known::Opened(_) if sealed.is_empty() => Ok(&[]),
+        Known::Nothing | Known::Durable | Known::Opened(_) => {
             let groups = sealed.iter().map(|claim| claim.value.group).take(OpenSnapshot::GROUPS_MAX).collect();
             Err(snapshots::parts_differ("nobody but the caller says that these shards have sealed so", groups))
         }
-        _ => Ok(()),
     }
 }
 
@@ -278,7 +321,7 @@ fn record(
     }
 }
 
-fn execute(at: &At<'_>, tables: &mut dyn Tables, caller: &Caller, command: &Command) -> Ruled<Done> {
+fn execute(at: &At<'_>, tables: &mut dyn Tables, caller: &Caller, command: &Command, known: &Known) -> Ruled<Done> {
     match &command.body {
         Body::OpenSession { .. } | Body::JoinSnapshot { .. } => Err(invalid("this has no session yet")),
         Body::EndSession => {
@@ -295,6 +338,8 @@ fn execute(at: &At<'_>, tables: &mut dyn Tables, caller: &Caller, command: &Comm
         Body::PutCard { card } => vaults::put_card(caller, tables, card),
         Body::OpenSnapshot(open) => snapshots::open(at, caller, tables, open),
         Body::TopUp { lease, bytes } => leases::top_up(at, caller, tables, *lease, *bytes),
+        // Nobody but its caller says that these fragments are durable.
+        Body::RegisterChunks { .. } if !matches!(known, Known::Durable) => Err(Refusal::NotFromClients.into()),
         Body::RegisterChunks { lease, vault, domain, chunks } => {
             chunks::register(at, caller, tables, *lease, In { vault: *vault, domain: *domain }, chunks)
         }
@@ -302,7 +347,9 @@ fn execute(at: &At<'_>, tables: &mut dyn Tables, caller: &Caller, command: &Comm
             nodes::put(at, caller, tables, *lease, In { vault: *vault, domain: *domain }, nodes)
         }
         Body::SealPart { snapshot, roots, records } => parts::seal(at, caller, tables, *snapshot, roots, records),
-        Body::CommitSnapshot { envelope, sealed } => snapshots::commit(at, caller, tables, envelope, sealed),
+        Body::CommitSnapshot { envelope, sealed } => {
+            snapshots::commit(at, caller, tables, envelope, sealed_parts(sealed, known)?)
+        }
         Body::AbortSnapshot { snapshot } => snapshots::abort_own(at, caller, tables, *snapshot),
         Body::OpenRestore { snapshots, purpose, lifetime_ms } => {
             restores::open(at, caller, tables, snapshots, purpose, *lifetime_ms)

@@ -418,6 +418,7 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::Pinned => "PINNED",
         Refusal::VaultNotEmpty => "VAULT_NOT_EMPTY",
         Refusal::WholeStands { .. } => "WHOLE_STANDS",
+        Refusal::Unattested => "UNATTESTED",
     }
 }
 

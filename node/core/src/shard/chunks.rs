@@ -13,11 +13,12 @@ use strongroom_format::role::Role;
 use strongroom_format::seal::BLOB_BYTES_MAX;
 
 use crate::entry::Reported;
+use crate::proved::Proved;
 use crate::shard::at::{At, Caller};
 use crate::shard::garbage;
 use crate::shard::leases;
 use crate::shard::lying;
-use crate::shard::rows::{BlobRow, BroughtRow, ChunkRow, SnapshotRow, SnapshotState, Usage, WrapRow};
+use crate::shard::rows::{BlobRow, BroughtRow, ChunkRow, ReportedRow, SnapshotRow, SnapshotState, Usage, WrapRow};
 use crate::shard::scope::TenantScope;
 use crate::shard::usage;
 use crate::stop::{Ruled, impossible, invalid, limit};
@@ -115,11 +116,13 @@ pub(crate) fn report(
     scope.put(tables, &(snapshot,), &snapshot_row)?;
     // The blob may lie in another shard of the tenant: that one is told by [`hide`].
     mark_reported(scope, tables, place, of)?;
+    scope.put(tables, &(place.vault, place.domain, of.chunk, of.blob), &ReportedRow {})?;
     Ok(Done::Done)
 }
 
 /// Notes in another shard than home that a blob was reported. Absent or known: nothing more to do.
-pub(crate) fn hide(at: &At<'_>, tables: &mut dyn Tables, reported: &Reported) -> Ruled<Done> {
+pub(crate) fn hide(at: &At<'_>, tables: &mut dyn Tables, reported: &Proved<Reported>) -> Ruled<Done> {
+    let reported = reported.value();
     let Some((scope, tenant)) = TenantScope::of(&*tables, reported.tenant)? else {
         return Err(Refusal::NotFound.into());
     };

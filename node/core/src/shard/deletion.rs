@@ -10,12 +10,13 @@
 
 use strongroom_format::ending::EndOrder;
 use strongroom_format::gathered::StreamOf;
-use strongroom_format::id::{GroupId, SnapshotId, TenantId, VaultId};
+use strongroom_format::id::{SnapshotId, VaultId};
 use strongroom_format::outcome::{Done, Refusal};
 use strongroom_format::receipt::AuditEvent;
 use strongroom_format::role::Role;
 
-use crate::entry::Ended;
+use crate::entry::{Ended, PartEnded};
+use crate::proved::Proved;
 use crate::row::Space;
 use crate::shard::at::{At, Caller};
 use crate::shard::audit;
@@ -130,7 +131,8 @@ fn end_vault(scope: &TenantScope, tables: &mut dyn Tables, vault: VaultId, end: 
 }
 
 /// Drops a part whose home shard says that its snapshot has ended, once its own lock is over.
-pub(crate) fn end_part(at: &At<'_>, tables: &mut dyn Tables, ended: &Ended) -> Ruled<Done> {
+pub(crate) fn end_part(at: &At<'_>, tables: &mut dyn Tables, ended: &Proved<Ended>) -> Ruled<Done> {
+    let ended = ended.value();
     if at.disputed {
         return Err(Refusal::DigestsDisagree.into());
     }
@@ -155,13 +157,9 @@ pub(crate) fn end_part(at: &At<'_>, tables: &mut dyn Tables, ended: &Ended) -> R
     Ok(Done::Done)
 }
 
-/// Notes that a shard has dropped its part: it is told no more. Said wrongly, garbage stays and nothing else.
-pub(crate) fn part_ended(
-    tables: &mut dyn Tables,
-    tenant: TenantId,
-    snapshot: SnapshotId,
-    group: GroupId,
-) -> Result<Done, Halt> {
+/// Notes that a shard has dropped its part: it is told no more.
+pub(crate) fn part_ended(tables: &mut dyn Tables, ended: &Proved<PartEnded>) -> Result<Done, Halt> {
+    let PartEnded { tenant, snapshot, group } = *ended.value();
     Space::whole().delete::<EndingRow>(tables, &(tenant, snapshot, group))?;
     Ok(Done::Done)
 }

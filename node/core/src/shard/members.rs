@@ -12,6 +12,7 @@ use strongroom_format::outcome::{Done, Refusal};
 
 use crate::entry::{MemberFacts, Replaced, ShardFacts};
 use crate::genesis::replica_slot;
+use crate::proved::Proved;
 use crate::row::Space;
 use crate::shard::at::At;
 use crate::shard::rows::FactsRow;
@@ -43,8 +44,8 @@ pub(crate) fn check(facts: &ShardFacts) -> Ruled<()> {
 }
 
 /// Lets another member fill a slot, if the one that is to leave fills it. Said again, it is done.
-pub(crate) fn replace(at: &At<'_>, tables: &mut dyn Tables, replaced: &Replaced) -> Ruled<Done> {
-    let Replaced { group, slot, from, to } = *replaced;
+pub(crate) fn replace(at: &At<'_>, tables: &mut dyn Tables, replaced: &Proved<Replaced>) -> Ruled<Done> {
+    let Replaced { group, slot, from, to } = *replaced.value();
     if group != at.group() {
         return Err(Refusal::WrongGroup.into());
     }

@@ -5,7 +5,8 @@
 //!                                     └──────────────────▶ Dropped
 //!
 //! An open part dies with its lease. Sealing ends the lease: from then on no clock of this shard drops the part. A part
-//! checks against what the home shard opened and nothing else. Laws: `laws/all_below_a_part_exists.rs`,
+//! checks against what the home shard opened and nothing else; what the home shard opened or decided comes as
+//! [`Proved`], with its voters' signatures, or not at all. Laws: `laws/all_below_a_part_exists.rs`,
 //! `laws/decisions_never_flip.rs`. Not here: deciding (`shard/snapshots.rs`).
 
 use strongroom_format::command::{BlobRef, Body, Opened, Sealed};
@@ -14,6 +15,7 @@ use strongroom_format::outcome::{Done, Refusal};
 use strongroom_format::role::Role;
 
 use crate::entry::Decided;
+use crate::proved::Proved;
 use crate::row::Space;
 use crate::shard::at::{At, Caller};
 use crate::shard::chunks::{self, In};
@@ -53,8 +55,9 @@ pub(crate) fn join(
     scope: &TenantScope,
     tenant: &TenantRow,
     tables: &mut dyn Tables,
-    opened: &Opened,
+    opened: &Proved<Opened>,
 ) -> Ruled<Done> {
+    let opened = opened.value();
     check_opened(at, tenant, opened)?;
     if scope.has::<PartRow>(&*tables, &(opened.snapshot,))? {
         return Err(Refusal::Immutable.into());
@@ -138,7 +141,8 @@ pub(crate) fn drop_part(
 }
 
 /// Takes the home shard's word about a part. It never flips.
-pub(crate) fn decide(at: &At<'_>, tables: &mut dyn Tables, decided: &Decided) -> Ruled<Done> {
+pub(crate) fn decide(at: &At<'_>, tables: &mut dyn Tables, decided: &Proved<Decided>) -> Ruled<Done> {
+    let decided = decided.value();
     let Some((scope, _)) = TenantScope::of(&*tables, decided.tenant)? else {
         return Err(Refusal::NotFound.into());
     };

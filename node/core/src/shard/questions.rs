@@ -7,6 +7,7 @@ use strongroom_format::label::Label;
 
 use crate::clock;
 use crate::digest;
+use crate::electorates;
 use crate::query::{
     Answer, Decision, EndingPart, GroupView, KnownChunk, LeaseView, NamedBlob, Query, SnapshotRef, SnapshotView,
     SnapshotsPage, TenantView, VaultRef, VaultView, WaitingPart, Which,
@@ -21,8 +22,8 @@ use crate::shard::members;
 use crate::shard::proofs;
 use crate::shard::rows::{
     BlobRow, CardRow, ChunkRow, Committed, DomainRow, EndingRow, EnvelopeRow, FactsRow, IdentityRow, LabelRow,
-    LeaseRow, ListedRow, NodeBytesRow, NodeRow, PartRow, RestoreRow, SessionRow, ShardUsageRow, SnapshotRow,
-    SnapshotState, TenantRow, TenantUsageRow, VaultNameRow, VaultRow, VaultUsageRow, WaitingRow, WrapRow,
+    LeaseRow, ListedRow, NodeBytesRow, NodeRow, PartRow, ReportedRow, RestoreRow, SessionRow, ShardUsageRow,
+    SnapshotRow, SnapshotState, TenantRow, TenantUsageRow, VaultNameRow, VaultRow, VaultUsageRow, WaitingRow, WrapRow,
 };
 use crate::shard::scope::TenantScope;
 use crate::shard::tickets;
@@ -166,6 +167,10 @@ pub(crate) fn answer(group: GroupId, reads: &dyn Reads, query: Query) -> Result<
             None => Ok(Answer::NotFound),
         },
         Query::Ticket { tenant, ticket, by } => scoped(reads, tenant, |scope| tickets::view(scope, reads, ticket, &by)),
+        Query::Electorate { of } => Ok(electorates::known(reads, of)?.map_or(Answer::NotFound, Answer::Electorate)),
+        Query::Reported { tenant, vault, domain, of } => scoped(reads, tenant, |scope| {
+            Ok(Some(Answer::Reported(scope.has::<ReportedRow>(reads, &(vault, domain, of.chunk, of.blob))?)))
+        }),
         Query::Usage { tenant } => scoped(reads, tenant, |scope| {
             Ok(Some(Answer::Usage(scope.get::<TenantUsageRow>(reads, &())?.unwrap_or_default().usage)))
         }),

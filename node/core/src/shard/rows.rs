@@ -290,6 +290,10 @@ pub struct ChunkRow {
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BlobRow {}
 
+/// A blob that a restorer reported, at home: the home shard's word to the others. The value is empty.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ReportedRow {}
+
 /// An index-tree node.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct NodeRow {
@@ -696,6 +700,7 @@ tenants_rows! {
     LetGoRow: "let go row", 128 << 10, 46, (SnapshotId,);
     UnnamedNodeRow: "unnamed node row", 16, 47, (VaultId, DomainId, TreeId);
     GraceRow: "grace row", 16, 48, (u64, VaultId, DomainId, ChunkId, BlobId);
+    ReportedRow: "reported row", 16, 49, (VaultId, DomainId, ChunkId, BlobId);
     SnapshotRow: "snapshot row", 512 << 10, 50, (SnapshotId,);
     EnvelopeRow: "envelope row", 512 << 10, 51, (SnapshotId,);
     ListedRow: "listed row", 32, 52, (VaultId, u64);

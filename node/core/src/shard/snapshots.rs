@@ -11,7 +11,7 @@
 //! Not here: parts (`shard/parts.rs`), locks (`shard/locks.rs`), what an envelope means to restorers.
 
 use strongroom_format::codec;
-use strongroom_format::command::{Attested, OpenSnapshot, Opened, Sealed};
+use strongroom_format::command::{OpenSnapshot, Opened, Sealed};
 use strongroom_format::envelope::{Envelope, PartRoot};
 use strongroom_format::gathered::Gathered;
 use strongroom_format::id::{DekId, GroupId, SnapshotId};
@@ -20,6 +20,7 @@ use strongroom_format::role::Role;
 use strongroom_format::sign::{Signed, SignedError};
 use strongroom_format::wrap::DekWrap;
 
+use crate::proved::Proved;
 use crate::shard::at::{At, Caller};
 use crate::shard::chunks::{In, NO_DEK};
 use crate::shard::gathering;
@@ -95,7 +96,7 @@ pub(crate) fn commit(
     caller: &Caller,
     tables: &mut dyn Tables,
     envelope_bytes: &[u8],
-    sealed: &[Attested<Sealed>],
+    sealed: &[Proved<Sealed>],
 ) -> Ruled<Done> {
     caller.require(&[Role::Writer, Role::Gateway])?;
     let scope = &caller.scope;
@@ -367,10 +368,10 @@ fn check_other_parts<'a>(
     at: &At<'_>,
     envelope: &Envelope,
     opened: &Opened,
-    claims: &'a [Attested<Sealed>],
+    claims: &'a [Proved<Sealed>],
 ) -> Ruled<Vec<&'a Sealed>> {
     let home = at.group();
-    let claimed: Vec<GroupId> = claims.iter().map(|claim| claim.value.group).collect();
+    let claimed: Vec<GroupId> = claims.iter().map(|claim| claim.value().group).collect();
     let expected: Vec<GroupId> = opened.groups.iter().copied().filter(|group| *group != home).collect();
     if !claimed.is_sorted_by(|a, b| a < b) {
         return Err(parts_differ("the sealed parts are not sorted, or one is there twice", Vec::new()));
@@ -392,11 +393,11 @@ fn check_other_parts<'a>(
             && (sealed.stored_bytes, sealed.chunk_refs) == (stored_bytes, chunk_refs)
     };
     let differing: Vec<GroupId> =
-        claims.iter().filter(|claim| !fits(&claim.value)).map(|claim| claim.value.group).collect();
+        claims.iter().map(Proved::value).filter(|sealed| !fits(sealed)).map(|sealed| sealed.group).collect();
     if !differing.is_empty() {
         return Err(parts_differ("a part is not what the envelope says", differing));
     }
-    Ok(claims.iter().map(|claim| &claim.value).collect())
+    Ok(claims.iter().map(Proved::value).collect())
 }
 
 fn lying_of(home: &Sealed, others: &[&Sealed]) -> Ruled<Lying> {

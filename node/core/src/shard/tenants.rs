@@ -13,6 +13,7 @@ use strongroom_format::statement::FoundingRecord;
 
 use crate::entry::{TenantFacts, TenantState};
 use crate::founding;
+use crate::proved::Proved;
 use crate::row::Space;
 use crate::shard::at::At;
 use crate::shard::audit;
@@ -24,7 +25,8 @@ use crate::tables::{Halt, Tables};
 use crate::text;
 
 /// Admits a tenant, or takes over the next version of its shard set or standing.
-pub(crate) fn admit(at: &At<'_>, tables: &mut dyn Tables, facts: &TenantFacts) -> Ruled<Done> {
+pub(crate) fn admit(at: &At<'_>, tables: &mut dyn Tables, facts: &Proved<TenantFacts>) -> Ruled<Done> {
+    let facts = facts.value();
     let record = FoundingRecord::open(&facts.founding)
         .map_err(|fault| invalid(&format!("{}: {fault}", FoundingRecord::NAME)))?;
     let same = (record.tenant, &record.name, record.tag) == (facts.tenant, &facts.name, facts.tag);

@@ -199,7 +199,7 @@ fn a_new_shard_begins_where_the_cluster_groups_clock_is() {
 
 #[test]
 fn a_genesis_that_begins_beyond_all_calendars_founds_nothing() {
-    let mut cluster = Group::new(GroupId::CLUSTER);
+    let mut cluster = Group::new(GroupId::CLUSTER, genesis(3, 3, 1).founders());
     let mut late = genesis(3, 3, 1);
     late.clock_ms = u64::MAX;
     assert!(matches!(refused(cluster.node(NodeCommand::Found(late))), Refusal::Invalid { .. }));

@@ -77,7 +77,7 @@ fn a_genesis_that_names_something_twice_or_not_at_all_founds_nothing() {
         let mut genesis = genesis(6, 3, 2);
         change(&mut genesis);
         assert!(genesis.check().is_err(), "change {number}");
-        let mut cluster = Group::new(GroupId::CLUSTER);
+        let mut cluster = Group::new(GroupId::CLUSTER, genesis.founders());
         assert!(matches!(refused(cluster.node(NodeCommand::Found(genesis))), Refusal::Invalid { .. }));
         assert_eq!(cluster.ask(&Query::ClusterMap), Answer::NotFound);
     }

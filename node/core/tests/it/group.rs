@@ -1,7 +1,12 @@
 //! One group in memory: its machine, its rows, its log, and the voters that report to it. Every entry is followed by all
 //! laws.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use strongroom_core::claims::{Claim, Statement};
 use strongroom_core::cluster::ClusterMachine;
+use strongroom_core::electorates::Electorate;
 use strongroom_core::entry::{Entry, EntryCommand, NodeCommand, Outcomes, Report, ReportFacts, Tick};
 use strongroom_core::laws::{self, State};
 use strongroom_core::machine::Machine;
@@ -10,9 +15,9 @@ use strongroom_core::shard::ShardMachine;
 use strongroom_core::tables::MemoryTables;
 use strongroom_core::voters::VoterView;
 use strongroom_format::codec;
-use strongroom_format::command::{Attested, SignedCommand};
+use strongroom_format::command::{Attested, MemberSignature, SignedCommand};
 use strongroom_format::enrolment::SignedRedemption;
-use strongroom_format::id::{ClusterEpoch, Digest, GroupId, IdentityId, NodeName, ReplicaId};
+use strongroom_format::id::{ClusterEpoch, Digest, GroupId, IdentityId, NodeName, PublicKey, ReplicaId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::sign::SigningKey;
 
@@ -39,6 +44,7 @@ pub const HOUR_MS: u64 = 3_600_000;
 /// One group: its machine, its rows, its log.
 pub struct Group {
     pub group: GroupId,
+    founders: Electorate,
     machine: Box<dyn Machine>,
     pub tables: MemoryTables,
     pub log: Vec<(u64, Vec<u8>)>,
@@ -48,12 +54,12 @@ pub struct Group {
 }
 
 impl Group {
-    pub fn new(group: GroupId) -> Self {
+    pub fn new(group: GroupId, founders: Electorate) -> Self {
         let machine: Box<dyn Machine> = match group {
             GroupId::CLUSTER => Box::new(ClusterMachine::new()),
-            shard => Box::new(ShardMachine::new(shard)),
+            shard => Box::new(ShardMachine::new(shard, founders.clone())),
         };
-        Self { group, machine, tables: MemoryTables::default(), log: Vec::new(), index: 1, running_ms: 0 }
+        Self { group, founders, machine, tables: MemoryTables::default(), log: Vec::new(), index: 1, running_ms: 0 }
     }
 
     /// Applies an entry's bytes and checks all laws.
@@ -77,13 +83,76 @@ impl Group {
         self.apply_bytes(codec::encode(&entry))
     }
 
+    /// What a node says; what it says of other groups is signed by a majority of their voters.
     pub fn node(&mut self, command: NodeCommand) -> Outcome {
+        let command = self.attested(command);
+        self.rogue(command)
+    }
+
+    /// What a node says, as it stands.
+    pub fn rogue(&mut self, command: NodeCommand) -> Outcome {
         one(self.apply(vec![EntryCommand::Node(command)]))
     }
 
     /// A command that an honest node brings.
     pub fn client(&mut self, signed: SignedCommand) -> Outcome {
-        one(self.apply(vec![EntryCommand::Vouched(signed)]))
+        let command = self.brought(signed);
+        one(self.apply(vec![command]))
+    }
+
+    /// A command as an honest node brings it.
+    pub fn brought(&self, signed: SignedCommand) -> EntryCommand {
+        let claims = Claim::of(&signed);
+        match claims.is_empty() {
+            true => EntryCommand::Vouched(signed),
+            false => {
+                let signatures = claims.into_iter().map(|claim| self.signatures(claim)).collect();
+                EntryCommand::Attested { command: signed, signatures }
+            }
+        }
+    }
+
+    /// Who votes in another group, as this one goes by it.
+    pub fn electorate(&self, of: GroupId) -> Option<Electorate> {
+        match self.ask(&Query::Electorate { of }) {
+            Answer::Electorate(electorate) => Some(electorate),
+            Answer::NotFound => (of == GroupId::CLUSTER).then(|| self.founders.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A majority of the voters that this group knows signs a claim; nobody, where it knows none.
+    pub fn signatures(&self, claim: Claim) -> Vec<MemberSignature> {
+        self.electorate(claim.by()).map_or_else(Vec::new, |electorate| majority_of(&electorate, claim))
+    }
+
+    /// The command with signatures where it has none.
+    pub fn attested(&self, mut command: NodeCommand) -> NodeCommand {
+        match &mut command {
+            NodeCommand::FoundShard(said) => {
+                let claim: Claim = said.value.clone().into();
+                said.signatures = majority_of(&self.founders, claim);
+            }
+            NodeCommand::AdmitTenant(said) => self.sign_claim(said),
+            NodeCommand::DecidePart(said) => self.sign_claim(said),
+            NodeCommand::HideBlob(said) => self.sign_claim(said),
+            NodeCommand::ReplaceMember(said) => self.sign_claim(said),
+            NodeCommand::MemberReplaced(said) => self.sign_claim(said),
+            NodeCommand::TellElectorate(said) => self.sign_claim(said),
+            NodeCommand::EndPart(said) => self.sign_claim(said),
+            NodeCommand::PartEnded(said) => self.sign_claim(said),
+            NodeCommand::Found(_)
+            | NodeCommand::Tick(_)
+            | NodeCommand::RebuildReplica(_)
+            | NodeCommand::CollectGarbage { .. } => {}
+        }
+        command
+    }
+
+    fn sign_claim<T: Clone + Into<Claim>>(&self, said: &mut Attested<T>) {
+        if said.signatures.is_empty() {
+            said.signatures = self.signatures(said.value.clone().into());
+        }
     }
 
     /// What the bearer of a token asks.
@@ -224,11 +293,33 @@ pub fn node_key(name: &NodeName) -> SigningKey {
     signing_key(&format!("node {}", name.to_string().trim_start_matches('n')))
 }
 
+/// The keys of all nodes that tests have: of the genesis, and of those that join.
+static NODE_KEYS: LazyLock<BTreeMap<PublicKey, SigningKey>> = LazyLock::new(|| {
+    let names = (0..32).map(|number| format!("node {number}")).chain((0..8).map(|number| format!("node key {number}")));
+    names.map(|name| signing_key(&name)).map(|key| (key.public_key(), key)).collect()
+});
+
+/// What the first voters of an electorate sign, a bare majority.
+pub fn majority_of(electorate: &Electorate, claim: Claim) -> Vec<MemberSignature> {
+    some_of(electorate, electorate.voters.majority(), claim)
+}
+
+/// What its first `count` voters sign.
+pub fn some_of(electorate: &Electorate, count: usize, claim: Claim) -> Vec<MemberSignature> {
+    let Electorate { epoch, group: by, .. } = *electorate;
+    let statement = Statement { epoch, by, claim };
+    let sign = |(replica, key): (&ReplicaId, &PublicKey)| MemberSignature {
+        replica: *replica,
+        signature: statement.sign(&NODE_KEYS[key]),
+    };
+    electorate.voters.keys.iter().take(count).map(sign).collect()
+}
+
 pub fn signing_key(name: &str) -> SigningKey {
     SigningKey::from_secret(fixed(&format!("signing {name}"))).unwrap()
 }
 
-/// A claim that nobody signed: what the rules' version 1 takes.
+/// A claim that nobody signed yet: [`Group::node`] has a majority sign it.
 pub fn claim<T>(value: T) -> Attested<T> {
     Attested { value, signatures: Vec::new() }
 }

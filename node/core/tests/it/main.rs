@@ -5,6 +5,7 @@
 mod adversary;
 mod audit;
 mod backup;
+mod claims;
 mod clock;
 mod cluster;
 mod deletion;

@@ -10,7 +10,7 @@ use strongroom_core::query::{Answer, Decision, Query};
 use strongroom_core::shard::rows::PartState;
 use strongroom_format::command::{BlobRef, Body, HandedOver, OperatorBody, RegisteredChunk};
 use strongroom_format::id::{GroupId, SessionId, Slot, SnapshotId};
-use strongroom_format::outcome::{Done, Outcome};
+use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::role::{Plane, Role};
 use strongroom_format::statement::issuer_digest;
 
@@ -671,6 +671,9 @@ impl Play {
                         return None;
                     }
                 };
+                // Of a node alone nobody believes it; a majority that lies breaks no law either.
+                let alone = world.group(GroupId(group)).rogue(node.clone());
+                assert_eq!(alone, Outcome::Refused(Refusal::Unattested));
                 Some(world.group(GroupId(group)).node(node))
             }
         }

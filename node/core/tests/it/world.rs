@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_core::cluster::rows::Changing;
 use strongroom_core::entry::{
-    Decided, Ended, EntryCommand, MemberFacts, NodeCommand, RebuildRequest, Replaced, ShardFacts, TenantFacts,
+    Decided, Ended, EntryCommand, Filled, NodeCommand, PartEnded, RebuildRequest, Replaced, ShardFacts, TenantFacts,
 };
 use strongroom_core::genesis::{Genesis, GenesisIssuer, GenesisNode, GenesisOperator};
 use strongroom_core::query::{Answer, ClusterMap, Decision, EndingPart, Query};
@@ -114,11 +114,11 @@ impl World {
 
     pub fn founded(genesis: &Genesis) -> Self {
         let mut world = Self { groups: BTreeMap::new(), tenants: BTreeMap::new(), nonces: 0 };
-        let mut cluster = Group::new(GroupId::CLUSTER);
+        let mut cluster = Group::new(GroupId::CLUSTER, genesis.founders());
         done(cluster.node(NodeCommand::Found(genesis.clone())));
         world.groups.insert(GroupId::CLUSTER, cluster);
         for facts in world.shard_facts() {
-            let mut shard = Group::new(facts.group);
+            let mut shard = Group::new(facts.group, genesis.founders());
             done(shard.node(NodeCommand::FoundShard(claim(facts))));
             world.groups.insert(shard.group, shard);
         }
@@ -134,26 +134,7 @@ impl World {
 
     fn shard_facts(&self) -> Vec<ShardFacts> {
         let map = self.map();
-        let key = |name| map.nodes.iter().find(|node| node.name == name).unwrap().signing_key;
-        let facts = |shard: &strongroom_core::cluster::rows::ShardRow| ShardFacts {
-            cluster: map.cluster.clone(),
-            epoch: map.epoch,
-            group: shard.group,
-            code: shard.code,
-            members: shard
-                .slots
-                .iter()
-                .map(|slot| MemberFacts {
-                    slot: slot.slot,
-                    region: slot.region.clone(),
-                    node: slot.node.clone(),
-                    replica: slot.replica,
-                    signing_key: key(slot.node.clone()),
-                })
-                .collect(),
-            clock_ms: shard.clock_ms,
-        };
-        map.shards.iter().map(facts).collect()
+        map.shards.iter().map(|shard| map.shard_facts(shard.group).unwrap()).collect()
     }
 
     pub fn code(&self, group: GroupId) -> Code {
@@ -187,6 +168,17 @@ impl World {
         let groups: BTreeSet<GroupId> = facts.groups.iter().copied().chain([facts.home]).collect();
         let admit = |group| self.group(group).node(NodeCommand::AdmitTenant(claim(facts.clone())));
         groups.into_iter().map(admit).collect()
+    }
+
+    /// Tells each of these groups who votes in the others: what a worker does.
+    pub fn introduce(&mut self, groups: &BTreeSet<GroupId>) {
+        let map = self.map();
+        for group in groups {
+            for other in groups.iter().filter(|other| *other != group) {
+                let electorate = map.electorate(*other).unwrap();
+                done(self.group(*group).node(NodeCommand::TellElectorate(claim(electorate))));
+            }
+        }
     }
 
     /// What the cluster group says of a tenant.
@@ -229,7 +221,9 @@ impl World {
         let Done::TenantCreated { home, groups, .. } = done(self.operator(body)) else { panic!() };
         (tenant.home, tenant.groups) = (home, groups);
         let row = self.map().tenants.into_iter().find(|row| row.facts.tenant == tenant.id).unwrap();
-        for group in row.facts.groups.iter().copied().chain([home]) {
+        let groups: BTreeSet<GroupId> = row.facts.groups.iter().copied().chain([home]).collect();
+        self.introduce(&groups);
+        for group in groups {
             done(self.group(group).node(NodeCommand::AdmitTenant(claim::<TenantFacts>(row.facts.clone()))));
         }
         self.tenants.insert(name, tenant);
@@ -332,7 +326,7 @@ impl World {
 
     /// The cluster group hears that a member has come.
     pub fn has_come(&mut self, group: GroupId, slot: Slot, to: ReplicaId) -> Outcome {
-        self.cluster().node(NodeCommand::MemberReplaced { group, slot, to })
+        self.cluster().node(NodeCommand::MemberReplaced(claim(Filled { group, slot, to })))
     }
 
     /// Asks the home shard about every part that waits, and tells the parts: what the decide worker does.
@@ -375,7 +369,7 @@ impl World {
             for EndingPart { tenant, snapshot, group } in parts {
                 let ended = claim(Ended { home, tenant, snapshot });
                 if let Outcome::Done(_) = self.group(group).node(NodeCommand::EndPart(ended)) {
-                    let ended = NodeCommand::PartEnded { tenant, snapshot, group };
+                    let ended = NodeCommand::PartEnded(claim(PartEnded { tenant, snapshot, group }));
                     if let Outcome::Done(_) = self.group(home).node(ended) {
                         told += 1;
                     }

@@ -8,7 +8,9 @@ use strongroom_format::command::MemberSignature;
 use strongroom_format::id::{BlobId, Digest, GroupId, ReplicaId, Signature, TenantId};
 use strongroom_peers::error::PeerError;
 use strongroom_peers::fault::{FetchFault, PutFault};
-use strongroom_peers::message::{CheckpointWanted, FragmentsWanted, KnownPosition, Proposed, Queried, RaftClass};
+use strongroom_peers::message::{
+    CheckpointWanted, ClaimsWanted, FragmentsWanted, KnownPosition, Proposed, Queried, RaftClass,
+};
 use strongroom_peers::peers::Peers;
 
 use crate::world::{World, n2, put, raft};
@@ -80,6 +82,13 @@ async fn words_about_voters_are_told_refused_or_put_off() {
     assert_eq!(signed(1).await, Ok(MemberSignature { replica: ReplicaId(5), signature: Signature([6; 64]) }));
     assert_eq!(signed(2).await, Err(PeerError::NotYet { node: n2(), why: "behind".into() }));
     assert!(matches!(signed(3).await, Err(PeerError::Refused { .. })));
+    let claimed = async |group| {
+        let wanted = ClaimsWanted { group: GroupId(group), log_index: 6, claims: Bytes::from_static(&[4, 0]) };
+        peers.sign_claims(&n2(), wanted, SOON).await
+    };
+    assert_eq!(claimed(1).await, Ok(vec![Some(Signature([4; 64])), None]));
+    assert_eq!(claimed(2).await, Err(PeerError::NotYet { node: n2(), why: "behind".into() }));
+    assert!(matches!(claimed(3).await, Err(PeerError::Refused { .. })));
     assert!(!peers.is_suspect(&n2()), "a refusal is no failure");
 }
 

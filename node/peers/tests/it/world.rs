@@ -20,8 +20,8 @@ use strongroom_identity::issuers::{Issuer, IssuerTable, Issuers};
 use strongroom_peers::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use strongroom_peers::incoming::Sorter;
 use strongroom_peers::message::{
-    About, CheckpointWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, PeerNode, Proposed, Queried,
-    RaftMessage, SignedReport,
+    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, PeerNode,
+    Proposed, Queried, RaftMessage, SignedReport,
 };
 use strongroom_peers::peers::{Peers, Runtimes};
 use strongroom_peers::serve::{Calls, service};
@@ -87,6 +87,19 @@ impl Calls for Answering {
     ) -> Result<MemberSignature, WordFault> {
         match wanted.group.0 {
             1 => Ok(MemberSignature { replica: ReplicaId(wanted.size), signature: Signature([6; 64]) }),
+            2 => Err(WordFault::NotYet { why: "behind".into() }),
+            _ => Err(WordFault::NotAMember),
+        }
+    }
+
+    async fn sign_claims(
+        &self,
+        _: NodeName,
+        wanted: ClaimsWanted,
+        _: Duration,
+    ) -> Result<Vec<Option<Signature>>, WordFault> {
+        match wanted.group.0 {
+            1 => Ok(wanted.claims.iter().map(|byte| (0 < *byte).then_some(Signature([*byte; 64]))).collect()),
             2 => Err(WordFault::NotYet { why: "behind".into() }),
             _ => Err(WordFault::NotAMember),
         }

@@ -11,13 +11,14 @@ use strongroom_consensus::fatal::Fatal;
 use strongroom_consensus::group::Member as GroupMember;
 use strongroom_consensus::groups::{Consensus, Settings};
 use strongroom_consensus::timing::Timing;
+use strongroom_core::claims::{Claim, Statement};
 use strongroom_core::cluster::ClusterMachine;
 use strongroom_core::entry::{EntryCommand, NodeCommand, Standing, TenantFacts};
 use strongroom_core::genesis::{Genesis, GenesisIssuer, GenesisNode, GenesisOperator};
 use strongroom_core::shard::ShardMachine;
 use strongroom_format::code::Code;
 use strongroom_format::codec;
-use strongroom_format::command::{Attested, Body, Command, OperatorBody, OperatorCommand};
+use strongroom_format::command::{Attested, Body, Command, MemberSignature, OperatorBody, OperatorCommand};
 use strongroom_format::id::{
     BlobId, ClusterEpoch, Digest, GroupId, LeaseId, NodeName, Nonce, PublicKey, ReplicaId, SessionId, SetVersion, Slot,
     StatementVersion, TenantId, TenantTag,
@@ -36,11 +37,13 @@ use strongroom_peers::message::FragmentPut;
 use strongroom_peers::peers::{Peers, Runtimes};
 use strongroom_proto_identity::certificate::{Life, Purpose};
 use strongroom_proto_identity::tls::Credentials;
+use strongroom_service::attest::Attestor;
 use strongroom_service::carry::OverPeers;
 use strongroom_service::coders::Coders;
 use strongroom_service::follow::{Publisher, publish};
 use strongroom_service::gate::Gate;
 use strongroom_service::gather::Gather;
+use strongroom_service::majority::Majority;
 use strongroom_service::members::Members;
 use strongroom_service::propose::Proposer;
 use strongroom_service::reads::Reads;
@@ -73,6 +76,10 @@ pub struct World {
     proposer: Proposer,
     writer: SigningKey,
     publishers: Vec<Publisher>,
+    /// Of [`World::attestor`].
+    pub gate: Gate,
+    pub attestor: Attestor,
+    pub majority: Majority,
     _directory: TempDir,
 }
 
@@ -101,14 +108,25 @@ impl World {
         let (publisher, topology) = publish(topology(&shard, &facts));
 
         let replica = shard.members[0].replica;
-        consensus.start_group(SHARD, replica, Arc::new(ShardMachine::new(SHARD))).await.unwrap();
+        let rules = Arc::new(ShardMachine::new(SHARD, genesis().founders()));
+        consensus.start_group(SHARD, replica, rules).await.unwrap();
         consensus.admit(SHARD);
         let voter = GroupMember { node: n1(), voter: true };
         consensus.initialize(SHARD, BTreeMap::from([(replica, voter)])).await.unwrap();
 
         let route = Route::new(n1(), consensus.clone(), peers.clone(), topology.clone());
         let reads = Reads::new(route.clone());
-        let proposer = Proposer::new(host.clone(), route);
+        let gate = Gate::default();
+        let attestor = Attestor::new(Voice {
+            me: n1(),
+            key: Arc::new(node_key()),
+            consensus: consensus.clone(),
+            reads: reads.clone(),
+            gate: gate.clone(),
+            topology: topology.clone(),
+        });
+        let majority = Majority::new(route.clone(), attestor.clone());
+        let proposer = Proposer::new(host.clone(), route, majority.clone());
         let coders = Coders::new(&host, 1);
         let members = Members::new(n1(), consensus.clone(), reads.clone(), store.clone(), topology);
         let spread = Spread::new(n1(), peers.clone(), members.clone(), coders.clone());
@@ -116,8 +134,8 @@ impl World {
 
         let founded = shard.facts("vault".parse().unwrap(), EPOCH);
         let commands = vec![
-            EntryCommand::Node(NodeCommand::FoundShard(Attested { value: founded, signatures: vec![] })),
-            EntryCommand::Node(NodeCommand::AdmitTenant(Attested { value: facts.clone(), signatures: vec![] })),
+            EntryCommand::Node(NodeCommand::FoundShard(attested(founded))),
+            EntryCommand::Node(NodeCommand::AdmitTenant(attested(facts.clone()))),
         ];
         let publishers = vec![publisher];
         let world = Self {
@@ -132,6 +150,9 @@ impl World {
             proposer,
             writer,
             publishers,
+            gate,
+            attestor,
+            majority,
             _directory: directory,
         };
         world.done(SHARD, commands).await;
@@ -168,7 +189,7 @@ impl World {
     pub fn signer(&mut self, gate: Gate) -> Signer {
         let (publisher, topology) = publish(topology(&self.shard, &self.facts));
         self.publishers.push(publisher);
-        let key = Arc::new(SigningKey::from_secret(secret(0x13)).unwrap());
+        let key = Arc::new(node_key());
         Signer::new(Voice {
             me: n1(),
             key,
@@ -181,8 +202,7 @@ impl World {
 
     /// The shard is told of a tenant.
     pub async fn admit_tenant(&self, facts: &TenantFacts) {
-        let facts = Attested { value: facts.clone(), signatures: vec![] };
-        self.done(SHARD, vec![EntryCommand::Node(NodeCommand::AdmitTenant(facts))]).await;
+        self.done(SHARD, vec![EntryCommand::Node(NodeCommand::AdmitTenant(attested(facts.clone())))]).await;
     }
 
     /// Who is there, for a node whose map has these tenants.
@@ -296,6 +316,18 @@ fn secret(seed: u8) -> [u8; 32] {
     *blake3::hash(&[seed]).as_bytes()
 }
 
+fn node_key() -> SigningKey {
+    SigningKey::from_secret(secret(0x13)).unwrap()
+}
+
+/// As the cluster group's only voter signs it.
+fn attested<T: Clone + Into<Claim>>(value: T) -> Attested<T> {
+    let founders = genesis().founders();
+    let statement = Statement { epoch: EPOCH, by: GroupId::CLUSTER, claim: value.clone().into() };
+    let sign = |replica: &ReplicaId| MemberSignature { replica: *replica, signature: statement.sign(&node_key()) };
+    Attested { value, signatures: founders.voters.keys.keys().map(sign).collect() }
+}
+
 fn key_of(seed: u8) -> PublicKey {
     SigningKey::from_secret(secret(seed)).unwrap().public_key()
 }
@@ -390,5 +422,6 @@ fn topology(shard: &Arc<Shard>, facts: &TenantFacts) -> Topology {
         shards: BTreeMap::from([(SHARD, Arc::clone(shard))]),
         tenants: BTreeMap::from([(TENANT, Arc::new(facts.clone()))]),
         changing: None,
+        electorates: BTreeMap::from([(GroupId::CLUSTER, genesis().founders())]),
     }
 }

@@ -288,6 +288,7 @@ pub fn outcomes() -> Vec<Outcome> {
         Refusal::Pinned,
         Refusal::VaultNotEmpty,
         Refusal::WholeStands { whole: snapshot() },
+        Refusal::Unattested,
     ];
     let done = done.into_iter().map(Outcome::Done);
     done.chain(refused.into_iter().map(Outcome::Refused)).chain([Outcome::Forgotten]).collect()
