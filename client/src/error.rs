@@ -434,7 +434,7 @@ impl From<Refusal> for Error {
                 "FAILED_PRECONDITION",
                 "RETENTION_ACTIVE",
                 "a lock keeps it",
-                "wait until the lock is over: `strongroom snapshots` shows it",
+                "wait until the lock is over: `strongroom lock show` says when, and which shards are behind",
             ),
             Refusal::Pinned => no(
                 "FAILED_PRECONDITION",
@@ -486,6 +486,24 @@ impl From<Refusal> for Error {
                 "UNATTESTED",
                 "the voters of another shard have not signed what is said about it",
                 "try again when more nodes are up",
+            ),
+            Refusal::LegalHold => no(
+                "FAILED_PRECONDITION",
+                "LEGAL_HOLD",
+                "a legal hold keeps it",
+                "ask whoever is legal in the tenant to remove its holds",
+            ),
+            Refusal::VaultLocked => no(
+                "FAILED_PRECONDITION",
+                "VAULT_LOCKED",
+                "the vault is locked: its policy only gets stricter",
+                "ask for as much as the policy says, or for more: `vault policy get` shows it",
+            ),
+            Refusal::LockCannotShrink { .. } => no(
+                "FAILED_PRECONDITION",
+                "LOCK_CANNOT_SHRINK",
+                "a lock is never shortened or weakened so",
+                "name a later date: `lock show` says until when it lasts",
             ),
         }
     }

@@ -5,9 +5,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use strongroom_format::command::{Body, LockRange};
+use strongroom_format::command::Body;
 use strongroom_format::enrolment::{Bearer, Token, TokenTenant};
 use strongroom_format::id::{ClusterEpoch, ClusterName, IdentityId, PublicKey};
+use strongroom_format::lock::LockRange;
 use strongroom_format::role::Role;
 use strongroom_format::statement::issuer_digest;
 use strongroom_proto::v1 as pb;

@@ -92,6 +92,7 @@ pub mod governance;
 mod handle;
 pub mod identities;
 pub mod keyring;
+pub mod locks;
 pub mod operator;
 pub mod profile;
 pub mod progress;

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use strongroom_format::code::Strength;
 use strongroom_format::codec;
-use strongroom_format::command::LockTerms;
 use strongroom_format::envelope::Envelope;
 use strongroom_format::gathered::Gathered;
 use strongroom_format::id::{DomainId, IdentityId, SnapshotId, VaultName};
 use strongroom_format::keys::LengthKey;
 use strongroom_format::label::Label;
+use strongroom_format::policy_view::LockView;
 use strongroom_format::sign::Signed;
 use strongroom_format::summary::{Summary, open_summary};
 use strongroom_proto::v1 as pb;
@@ -44,8 +44,8 @@ pub struct SnapshotInfo {
     pub created_unix_ms: u64,
     /// What is in it, where the caller's keys open that.
     pub summary: Option<Summary>,
-    /// Its lock.
-    pub lock: Option<LockTerms>,
+    /// What keeps it.
+    pub kept: LockView,
     /// What it survived when it was committed.
     pub strength: Strength,
     /// What was noted about it, in the open.
@@ -196,7 +196,7 @@ impl Client {
         let summary =
             keys.get(&envelope.domain).and_then(|key| open_summary(key, &envelope.snapshot, &envelope.summary).ok());
         let strength = said.strength.unwrap_or_default();
-        let lock = borsh::from_slice(&said.lock).map_err(|fault| Error::failed("a snapshot's lock", fault))?;
+        let kept = borsh::from_slice(&said.lock).map_err(|fault| Error::failed("a snapshot's lock", fault))?;
         Ok(SnapshotInfo {
             id: envelope.snapshot,
             vault: vault.statement.name.clone(),
@@ -204,7 +204,7 @@ impl Client {
             name: envelope.label,
             created_unix_ms: said.committed_unix_ms,
             summary,
-            lock,
+            kept,
             strength: Strength {
                 regions: u8::try_from(strength.regions).unwrap_or(u8::MAX),
                 nodes: u8::try_from(strength.nodes).unwrap_or(u8::MAX),

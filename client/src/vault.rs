@@ -7,8 +7,8 @@
 
 use bytes::Bytes;
 use strongroom_format::codec;
-use strongroom_format::command::Policy;
 use strongroom_format::id::{Digest, VaultId, VaultName};
+use strongroom_format::policy::Policy;
 use strongroom_format::sign::Signed;
 use strongroom_format::statement::{VaultStatement, WriterCard};
 use strongroom_proto::v1 as pb;

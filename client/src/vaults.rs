@@ -10,12 +10,14 @@
 
 use strongroom_format::chunk::Chunking;
 use strongroom_format::codec;
-use strongroom_format::command::{Body, LockTerms, Policy};
+use strongroom_format::command::Body;
 use strongroom_format::id::{
     DomainId, IdentityId, KeyEpoch, PolicyVersion, PublicKey, StatementVersion, VaultId, VaultName, VaultTag,
 };
 use strongroom_format::keys::{RestorerPublicKey, RootKey, WriterKey};
+use strongroom_format::lock::LockTerms;
 use strongroom_format::outcome::Done;
+use strongroom_format::policy::{KeepRules, Policy};
 use strongroom_format::sign::{Signed, digest_of};
 use strongroom_format::statement::{Custody, Recipient, VaultMode, VaultStatement, WriterCard};
 use strongroom_format::wrap::VaultKeyPair;
@@ -130,6 +132,8 @@ impl Client {
             lock_min_ms: new.lock_range_ms.0,
             lock_max_ms: new.lock_range_ms.1,
             least_regions: new.least_regions,
+            keep: KeepRules::default(),
+            expected_every_ms: None,
         };
         let session = Session::open(self, self.topology().home, 0).await?;
         let created =

@@ -155,7 +155,9 @@ impl Dev {
         let profile_names = plan
             .tenants
             .iter()
-            .flat_map(|tenant| ["writer", "restorer", "admin"].map(|suffix| format!("{tenant}-{suffix}")))
+            .flat_map(|tenant| {
+                ["writer", "restorer", "admin", "legal", "auditor"].map(|suffix| format!("{tenant}-{suffix}"))
+            })
             .chain(["operator".to_owned()]);
         let profiles = profile_names.map(|name| (name.clone(), profile_path(&dir, &name))).collect();
         let file = DevFile { version: 1, cluster: CLUSTER.to_owned(), nodes: entries, profiles };

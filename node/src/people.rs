@@ -1,4 +1,4 @@
-//! The people and machines that `dev` makes up: for each tenant a root key, an authority, a founding record and three
+//! The people and machines that `dev` makes up: for each tenant a root key, an authority, a founding record and five
 //! identities with certificates, keys and profiles; and one operator.
 //!
 //! Not here: how a real tenant does it (`strongroom init-key`, `strongroom tenant create`): the same files, made where
@@ -24,8 +24,10 @@ use crate::found::{
 };
 
 /// The identities of each tenant: id, role, and the profile's suffix.
-const IDENTITIES: [(&str, Role, &str); 3] = [
+const IDENTITIES: [(&str, Role, &str); 5] = [
     ("administrator", Role::Admin, "admin"),
+    ("counsel", Role::Legal, "legal"),
+    ("inspector", Role::Auditor, "auditor"),
     ("restorer", Role::Restorer, "restorer"),
     ("writer", Role::Writer, "writer"),
 ];
@@ -92,7 +94,8 @@ pub fn make_tenant(
                 home.display()
             ),
             "restorer" => writeln!(text, "\n[keys]\nrestorer = \"{}/restorer.restorer\"", home.display()),
-            _ => writeln!(text, "\n[keys]\nwriter = \"{}/writer.writer\"", home.display()),
+            "writer" => writeln!(text, "\n[keys]\nwriter = \"{}/writer.writer\"", home.display()),
+            _ => Ok(()),
         }
         .expect(fits);
         write_public(&profile_path(dir, &format!("{name}-{suffix}")), &text)?;

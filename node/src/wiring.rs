@@ -55,6 +55,7 @@ use strongroom_service::expire::Expirer;
 use strongroom_service::follow::{self, Follow};
 use strongroom_service::gate::Gate;
 use strongroom_service::gather::Gather;
+use strongroom_service::keeping::Keeper;
 use strongroom_service::majority::Majority;
 use strongroom_service::members::Members;
 use strongroom_service::membership::Controller;
@@ -338,6 +339,8 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
     tasks.spawn_on(admitter.run(), control);
     let decider = Decider { consensus: consensus.clone(), reads: reads.clone(), proposer: proposer.clone() };
     tasks.spawn_on(decider.run(), control);
+    let keeper = Keeper { consensus: consensus.clone(), reads: reads.clone(), proposer: proposer.clone() };
+    tasks.spawn_on(keeper.run(), control);
     let ticker = Ticker {
         me: me.clone(),
         host: host.clone(),

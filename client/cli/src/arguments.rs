@@ -13,6 +13,7 @@ use crate::commands::doctor::Doctor;
 use crate::commands::dump::Dump;
 use crate::commands::enrol::Enrol;
 use crate::commands::find::Find;
+use crate::commands::hold::{HoldAdd, HoldRemove};
 use crate::commands::identity_close::IdentityClose;
 use crate::commands::identity_list::IdentityList;
 use crate::commands::identity_token::IdentityToken;
@@ -21,6 +22,7 @@ use crate::commands::issuer::{IssuerAccept, IssuerRegister, IssuerRetire, Issuer
 use crate::commands::key_check::KeyCheck;
 use crate::commands::key_recover::KeyRecover;
 use crate::commands::key_sheet::KeySheet;
+use crate::commands::lock::{LockCancel, LockExtend, LockShow, LockWeaken};
 use crate::commands::ls::Ls;
 use crate::commands::man::Man;
 use crate::commands::node_token::NodeToken;
@@ -37,6 +39,8 @@ use crate::commands::vault_card::VaultCard;
 use crate::commands::vault_create::VaultCreate;
 use crate::commands::vault_delete::VaultDelete;
 use crate::commands::vault_list::VaultList;
+use crate::commands::vault_lock::VaultLock;
+use crate::commands::vault_policy::{PolicyDryRun, PolicyGet, PolicySet};
 use crate::commands::vault_show::VaultShow;
 use crate::commands::verify::Verify;
 use crate::context::{Context, Global};
@@ -105,6 +109,12 @@ pub enum Command {
     /// Vaults: containers of snapshots with their own keys and rules.
     #[command(subcommand, arg_required_else_help = true)]
     Vault(Vault),
+    /// Locks of snapshots: how long they must stay.
+    #[command(subcommand, arg_required_else_help = true)]
+    Lock(Lock),
+    /// Legal holds: what stays whatever its lock says.
+    #[command(subcommand, arg_required_else_help = true)]
+    Hold(Hold),
     /// The tenant's audit log: who did what, when, and who was refused.
     #[command(subcommand, arg_required_else_help = true)]
     Audit(Audit),
@@ -158,6 +168,44 @@ pub enum Vault {
     Card(VaultCard),
     /// Delete a vault in which no snapshot is left, for ever.
     Delete(VaultDelete),
+    /// What a vault promises for its snapshots.
+    #[command(subcommand, arg_required_else_help = true)]
+    Policy(Policy),
+    /// Lock a vault: its policy only gets stricter, for ever.
+    Lock(VaultLock),
+}
+
+/// What to do with a vault's policy.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Show it, and the names of which no good snapshot came in time.
+    Get(PolicyGet),
+    /// Put its next version in force.
+    Set(PolicySet),
+    /// Show what would go and what would stay under another policy, and why; changes nothing.
+    DryRun(PolicyDryRun),
+}
+
+/// What to do with locks.
+#[derive(Debug, Subcommand)]
+pub enum Lock {
+    /// Show what keeps a snapshot.
+    Show(LockShow),
+    /// Make a snapshot's lock longer or stricter.
+    Extend(LockExtend),
+    /// Ask that a governance lock be shorter, 72 hours from now.
+    Weaken(LockWeaken),
+    /// Cancel such a wish.
+    Cancel(LockCancel),
+}
+
+/// What to do with legal holds.
+#[derive(Debug, Subcommand)]
+pub enum Hold {
+    /// Add a hold to a snapshot.
+    Add(HoldAdd),
+    /// Remove a hold from a snapshot.
+    Remove(HoldRemove),
 }
 
 /// What to do with tickets.
@@ -259,7 +307,11 @@ impl Command {
         match self {
             Self::Backup(_) => Effect::GoesOn,
             Self::Delete(_)
-            | Self::Vault(Vault::Create(_) | Vault::Card(_) | Vault::Delete(_))
+            | Self::Vault(
+                Vault::Create(_) | Vault::Card(_) | Vault::Delete(_) | Vault::Lock(_) | Vault::Policy(Policy::Set(_)),
+            )
+            | Self::Lock(Lock::Extend(_) | Lock::Weaken(_) | Lock::Cancel(_))
+            | Self::Hold(Hold::Add(_) | Hold::Remove(_))
             | Self::Ticket(Ticket::Open(_) | Ticket::Commit(_) | Ticket::Drop(_) | Ticket::Abort(_))
             | Self::Enrol(_)
             | Self::Identity(Identity::Token(_) | Identity::Close(_))
@@ -279,7 +331,8 @@ impl Command {
             | Self::Dump(_)
             | Self::Audit(Audit::List(_))
             | Self::Receipt(Receipt::Get(_) | Receipt::Verify(_))
-            | Self::Vault(Vault::List(_) | Vault::Show(_))
+            | Self::Vault(Vault::List(_) | Vault::Show(_) | Vault::Policy(Policy::Get(_) | Policy::DryRun(_)))
+            | Self::Lock(Lock::Show(_))
             | Self::Ticket(Ticket::Show(_))
             | Self::Identity(Identity::List(_))
             | Self::Issuer(Issuer::Accept(_))
@@ -324,6 +377,16 @@ impl Command {
             Self::Vault(Vault::List(command)) => command.run(context).await,
             Self::Vault(Vault::Show(command)) => command.run(context).await,
             Self::Vault(Vault::Card(command)) => command.run(context).await,
+            Self::Vault(Vault::Lock(command)) => command.run(context).await,
+            Self::Vault(Vault::Policy(Policy::Get(command))) => command.run(context).await,
+            Self::Vault(Vault::Policy(Policy::Set(command))) => command.run(context).await,
+            Self::Vault(Vault::Policy(Policy::DryRun(command))) => command.run(context).await,
+            Self::Lock(Lock::Show(command)) => command.run(context).await,
+            Self::Lock(Lock::Extend(command)) => command.run(context).await,
+            Self::Lock(Lock::Weaken(command)) => command.run(context).await,
+            Self::Lock(Lock::Cancel(command)) => command.run(context).await,
+            Self::Hold(Hold::Add(command)) => command.run(context).await,
+            Self::Hold(Hold::Remove(command)) => command.run(context).await,
             Self::Audit(Audit::List(command)) => command.run(context).await,
             Self::Receipt(Receipt::Get(command)) => command.run(context).await,
             Self::Receipt(Receipt::Verify(command)) => command.run(context),
@@ -468,6 +531,18 @@ mod tests {
             "strongroom backup /srv --join v:0123456789abcdef0123456789abcdef --stream rows-1 --replace",
             "strongroom restore 01234567 --stream rows-1 --to /tmp/x",
             "strongroom cat 01234567 a --stream rows-1 --range 0-9",
+            "strongroom vault policy get papers",
+            "strongroom vault policy set papers --lock governance:30d --max 400d --keep-daily 7 --every 1d --reason x",
+            "strongroom vault policy dry-run papers --keep-last 7 --every 24h",
+            "strongroom vault lock papers --reason law --cooling-off 72h --for-ever",
+            "strongroom vault lock papers --reason no --withdraw",
+            "strongroom lock show latest --vault v",
+            "strongroom lock extend 01234567 --until-date 2030-01-01 --compliance --reason x",
+            "strongroom lock extend 01234567 --length 90d",
+            "strongroom lock weaken 01234567 --length 1d --reason x",
+            "strongroom lock cancel 01234567 --reason x",
+            "strongroom hold add 01234567 case-7 --reason x",
+            "strongroom hold remove 01234567 case-7 --reason x",
             "strongroom snapshots",
             "strongroom status --json",
             "strongroom audit list --since 2026-11-01T00:00:00Z",
@@ -522,6 +597,12 @@ mod tests {
             "strongroom delete --reason x",
             "strongroom delete 01234567",
             "strongroom vault delete v",
+            "strongroom vault policy set papers --keep-last 7",
+            "strongroom vault policy set papers --lock king:30d --reason x",
+            "strongroom vault lock papers --reason x",
+            "strongroom lock extend 01234567",
+            "strongroom lock extend 01234567 --length 90d --until-date 2030-01-01",
+            "strongroom hold add 01234567 Case --reason x",
             "strongroom tenant create acme",
             "strongroom identity token web-1",
             "strongroom identity token web-1 --role king",

@@ -13,6 +13,8 @@ mod commands;
 mod content;
 mod context;
 mod exit;
+mod lengths;
+mod lock_item;
 mod new_file;
 mod output;
 mod progress;

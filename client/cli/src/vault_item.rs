@@ -3,7 +3,7 @@
 use serde::Serialize;
 use strongroom::vaults::{CardInfo, VaultInfo};
 use strongroom_format::chunk::Chunking;
-use strongroom_format::command::{LockMode, LockTerms};
+use strongroom_format::lock::{LockMode, LockTerms};
 use strongroom_format::statement::VaultMode;
 
 use crate::output::Item;
@@ -39,9 +39,9 @@ pub struct Writer {
     domain: String,
 }
 
-/// A lock: a mode and a length.
+/// The default lock: a mode and a length.
 #[derive(Debug, PartialEq, Serialize)]
-pub struct Lock {
+struct Lock {
     mode: &'static str,
     seconds: f64,
     #[serde(skip)]

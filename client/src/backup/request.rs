@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use strongroom_format::command::LockTerms;
 use strongroom_format::gathered::{Gathered, Whole};
 use strongroom_format::id::{SnapshotId, VaultName};
 use strongroom_format::label::Label;
+use strongroom_format::lock::LockTerms;
 
 use super::piped::Piped;
 use super::walk::{Bounds, Kind, Source, Walk};

@@ -125,6 +125,13 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         Refusal::Unattested => {
             (Unavailable, "UNATTESTED", "the voters of another shard have not signed what is said about it".into())
         }
+        Refusal::LegalHold => (FailedPrecondition, "LEGAL_HOLD", "a legal hold keeps it".into()),
+        Refusal::VaultLocked => {
+            (FailedPrecondition, "VAULT_LOCKED", "the vault is locked: its policy only gets stricter".into())
+        }
+        Refusal::LockCannotShrink { .. } => {
+            (FailedPrecondition, "LOCK_CANNOT_SHRINK", "a lock is never shortened or weakened so".into())
+        }
     };
     Answer { code, reason, text }
 }
@@ -314,6 +321,12 @@ mod tests {
         let parent = SnapshotId::from_bytes([1; 16]);
         assert_eq!(of(Refusal::Orphaned { parent }), (Code::FailedPrecondition, "ORPHANED"));
         assert_eq!(of(Refusal::TooThin), (Code::Unavailable, "TOO_THIN"));
+        let active = Refusal::RetentionActive { until_unix_ms: None };
+        assert_eq!(of(active), (Code::FailedPrecondition, "RETENTION_ACTIVE"));
+        assert_eq!(of(Refusal::LegalHold), (Code::FailedPrecondition, "LEGAL_HOLD"));
+        assert_eq!(of(Refusal::VaultLocked), (Code::FailedPrecondition, "VAULT_LOCKED"));
+        let shrinks = Refusal::LockCannotShrink { until_unix_ms: 0 };
+        assert_eq!(of(shrinks), (Code::FailedPrecondition, "LOCK_CANNOT_SHRINK"));
         let chunk = ChunkId::from_bytes([1; 32]);
         assert_eq!(of(Refusal::TooManyBlobs { chunk }), (Code::ResourceExhausted, "TOO_MANY_BLOBS"));
         let mismatch =

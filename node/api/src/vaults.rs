@@ -251,6 +251,33 @@ impl Vaults for VaultsPlane {
         Ok(Response::new(pb::ListIdentitiesReply { identities: identities.into_iter().map(wire::identity).collect() }))
     }
 
+    async fn get_lock(&self, request: Request<pb::GetLockRequest>) -> Result<Response<pb::GetLockReply>, Status> {
+        let caller = self.callers.identify(&request, "/strongroom.v1.Vaults/GetLock").await?;
+        let snapshot = wire::id("snapshot", &request.get_ref().snapshot, SnapshotId::from_slice)?;
+        let lock = self.catalog.lock(&caller, snapshot).await.map_err(answers::status)?;
+        Ok(Response::new(pb::GetLockReply { lock: wire::plain(&lock) }))
+    }
+
+    async fn get_policy(&self, request: Request<pb::GetPolicyRequest>) -> Result<Response<pb::GetPolicyReply>, Status> {
+        let caller = self.callers.identify(&request, "/strongroom.v1.Vaults/GetPolicy").await?;
+        let vault = wire::id("vault", &request.get_ref().vault, VaultId::from_slice)?;
+        let policy = self.catalog.policy(&caller, vault).await.map_err(answers::status)?;
+        Ok(Response::new(pb::GetPolicyReply { policy: wire::plain(&policy) }))
+    }
+
+    async fn preview_policy(
+        &self,
+        request: Request<pb::PreviewPolicyRequest>,
+    ) -> Result<Response<pb::PreviewPolicyReply>, Status> {
+        let caller = self.callers.identify(&request, "/strongroom.v1.Vaults/PreviewPolicy").await?;
+        let pb::PreviewPolicyRequest { vault, policy, after, limit } = request.into_inner();
+        let vault = wire::id("vault", &vault, VaultId::from_slice)?;
+        let policy = wire::read_plain("policy", &policy)?;
+        let after = if after.is_empty() { None } else { Some(wire::read_plain("after", &after)?) };
+        let page = self.catalog.preview(&caller, vault, policy, after, wire::limit(limit)).await;
+        Ok(Response::new(pb::PreviewPolicyReply { page: wire::plain(&page.map_err(answers::status)?) }))
+    }
+
     async fn status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
         let caller = self.callers.identify(&request, "/strongroom.v1.Vaults/Status").await?;
         let status = self.statuses.of_tenant(caller.tenant).await;

@@ -325,16 +325,25 @@ fn page_binding(tenant: TenantId, vault: VaultId, place: u64) -> [u8; 16] {
     *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
+/// A value of ours that is shown and never signed or stored, as plain borsh.
+pub fn plain(value: &impl borsh::BorshSerialize) -> Bytes {
+    borsh::to_vec(value).expect("writing to memory cannot fail").into()
+}
+
+/// The same from a caller.
+pub fn read_plain<T: borsh::BorshDeserialize>(what: &'static str, bytes: &[u8]) -> Result<T, Status> {
+    borsh::from_slice(bytes).map_err(|_| invalid(format!("{what} does not read")))
+}
+
 /// A snapshot.
 pub fn snapshot(view: &SnapshotView) -> pb::Snapshot {
     let strength = view.strength();
-    let lock = view.committed.lock.map(|lock| lock.terms);
     pb::Snapshot {
         id: Bytes::copy_from_slice(view.snapshot.as_bytes()),
         envelope: view.envelope.clone().into(),
         committed_unix_ms: view.committed.committed_unix_ms,
         leaf_index: view.committed.leaf_index,
-        lock: borsh::to_vec(&lock).expect("writing to memory cannot fail").into(),
+        lock: plain(&view.kept),
         damaged: view.committed.damaged,
         strength: Some(pb::Strength { regions: u32::from(strength.regions), nodes: u32::from(strength.nodes) }),
     }

@@ -17,6 +17,7 @@ use strongroom_format::sign::{self, SigningKey};
 
 use crate::electorates::Electorate;
 use crate::entry::{Decided, Ended, Filled, PartEnded, Replaced, Reported, ShardFacts, TenantFacts};
+use crate::locking::{PartKeeping, PartKept};
 use crate::query::{Answer, ClusterMap, Decision, Query};
 use crate::shard::rows::PartState;
 
@@ -50,6 +51,10 @@ pub enum Claim {
     Ended(Ended),
     /// A shard dropped its part of one that has ended.
     PartEnded(PartEnded),
+    /// What keeps a snapshot, as its home shard has it.
+    Keeping(PartKeeping),
+    /// A shard keeps its part so.
+    Kept(PartKept),
 }
 
 /// What voters sign: a claim, whose it is, and in which life of the cluster.
@@ -164,6 +169,18 @@ impl From<PartEnded> for Claim {
     }
 }
 
+impl From<PartKeeping> for Claim {
+    fn from(keeping: PartKeeping) -> Self {
+        Claim::Keeping(keeping)
+    }
+}
+
+impl From<PartKept> for Claim {
+    fn from(kept: PartKept) -> Self {
+        Claim::Kept(kept)
+    }
+}
+
 impl From<Electorate> for Claim {
     fn from(electorate: Electorate) -> Self {
         Claim::Electorate(electorate)
@@ -209,6 +226,8 @@ impl Claim {
             Claim::Filled(filled) => filled.group,
             Claim::Ended(ended) => ended.home,
             Claim::PartEnded(ended) => ended.group,
+            Claim::Keeping(keeping) => keeping.home,
+            Claim::Kept(kept) => kept.group,
             Claim::Founded(_) | Claim::Tenant(_) | Claim::Replaced(_) | Claim::Electorate(_) => GroupId::CLUSTER,
         }
     }
@@ -220,7 +239,10 @@ impl Claim {
             | Claim::Sealed { tenant, sealed: Sealed { snapshot, .. } } => {
                 Query::Part { tenant: *tenant, snapshot: *snapshot }
             }
-            Claim::Decided(decided) => Query::Decision { tenant: decided.tenant, snapshot: decided.snapshot },
+            Claim::Decided(Decided { tenant, snapshot, .. }) | Claim::Keeping(PartKeeping { tenant, snapshot, .. }) => {
+                Query::Decision { tenant: *tenant, snapshot: *snapshot }
+            }
+            Claim::Kept(PartKept { tenant, snapshot, .. }) => Query::Kept { tenant: *tenant, snapshot: *snapshot },
             Claim::Reported(Reported { tenant, vault, domain, of, .. }) => {
                 Query::Reported { tenant: *tenant, vault: *vault, domain: *domain, of: of.clone() }
             }
@@ -248,9 +270,11 @@ impl Claim {
             },
             (Claim::Decided(decided), Answer::Decision(decision)) => match decision {
                 Decision::Open => false,
-                Decision::Committed { lock } => decided.committed && decided.lock == *lock,
-                Decision::Aborted => !decided.committed && decided.lock.is_none(),
+                Decision::Committed { kept } => decided.kept.as_ref() == Some(kept),
+                Decision::Aborted => decided.kept.is_none(),
             },
+            (Claim::Keeping(told), Answer::Decision(Decision::Committed { kept })) => told.keeping == *kept,
+            (Claim::Kept(said), Answer::Kept { version }) => said.version <= *version,
             (Claim::Reported(_), Answer::Reported(is_so)) => *is_so,
             (Claim::Ended(_), Answer::End { .. }) => true,
             (Claim::PartEnded(_), Answer::Part(part)) => part.state == PartState::Dropped,
@@ -278,7 +302,9 @@ impl Claim {
             | Claim::Reported(_)
             | Claim::Filled(_)
             | Claim::Ended(_)
-            | Claim::PartEnded(_) => false,
+            | Claim::PartEnded(_)
+            | Claim::Keeping(_)
+            | Claim::Kept(_) => false,
         }
     }
 }

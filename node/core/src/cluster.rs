@@ -149,6 +149,8 @@ fn apply_node(at: &At, tables: &mut dyn Tables, facts: &FactsRow, command: &Node
         | NodeCommand::EndPart(_)
         | NodeCommand::PartEnded(_)
         | NodeCommand::CollectGarbage { .. }
-        | NodeCommand::TellElectorate(_) => Err(Refusal::WrongGroup.into()),
+        | NodeCommand::TellElectorate(_)
+        | NodeCommand::KeepPart(_)
+        | NodeCommand::PartKept(_) => Err(Refusal::WrongGroup.into()),
     }
 }

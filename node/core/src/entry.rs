@@ -15,7 +15,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use strongroom_format::code::Code;
 use strongroom_format::codec::{self, Format};
-use strongroom_format::command::{Attested, BlobRef, LockTerms, MemberSignature, SignedCommand};
+use strongroom_format::command::{Attested, BlobRef, MemberSignature, SignedCommand};
 use strongroom_format::enrolment::SignedRedemption;
 use strongroom_format::id::{
     ClusterEpoch, ClusterName, Digest, DomainId, GroupId, IdentityId, NodeName, PublicKey, RegionName, ReplicaId,
@@ -26,6 +26,7 @@ use strongroom_format::sign::{self, BadSignature, SigningKey};
 
 use crate::electorates::Electorate;
 use crate::genesis::Genesis;
+use crate::locking::{Keeping, PartKeeping, PartKept};
 
 /// One entry of a group's log.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -103,6 +104,10 @@ pub enum NodeCommand {
     },
     /// In a shard: who votes in another group, from the cluster group; again when that changed.
     TellElectorate(Attested<Electorate>),
+    /// The home shard's word about what keeps a snapshot, to a shard with a part.
+    KeepPart(Attested<PartKeeping>),
+    /// That shard's word that its part is kept so.
+    PartKept(Attested<PartKept>),
 }
 
 /// A slot of a group is filled by this member.
@@ -344,10 +349,8 @@ pub struct Decided {
     pub tenant: TenantId,
     /// The snapshot.
     pub snapshot: SnapshotId,
-    /// Committed, or aborted.
-    pub committed: bool,
-    /// The lock that each part takes over.
-    pub lock: Option<LockTerms>,
+    /// Committed, and what keeps each part; `None`: aborted.
+    pub kept: Option<Keeping>,
 }
 
 /// The home shard's word that a snapshot has ended. It never changes.

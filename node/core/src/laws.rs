@@ -26,7 +26,9 @@ mod indexes_name_what_is_there;
 mod issuers_only_tighten;
 mod leases_keep_their_budgets;
 mod locked_snapshots_stay;
-mod locks_are_in_range;
+mod locked_vaults_get_stricter;
+mod locks_are_whole;
+mod locks_only_grow;
 mod members_fill_every_slot;
 mod no_voter_keeps_time_in_hand;
 mod parts_follow_their_snapshots;
@@ -88,7 +90,7 @@ const OF_SHARDS: &[(&str, Law)] = &[
     ("indexes_name_what_is_there", indexes_name_what_is_there::check),
     ("usage_adds_up", usage_adds_up::check),
     ("leases_keep_their_budgets", leases_keep_their_budgets::check),
-    ("locks_are_in_range", locks_are_in_range::check),
+    ("locks_are_whole", locks_are_whole::check),
     ("sessions_are_bounded", sessions_are_bounded::check),
     ("everything_open_has_an_end", everything_open_has_an_end::check),
     ("audit_head_is_the_tree", audit_head_is_the_tree::check),
@@ -117,6 +119,8 @@ const STEPS_OF_SHARDS: &[(&str, StepLaw)] = &[
     ("locked_snapshots_stay", locked_snapshots_stay::check),
     ("releases_stay_true", releases_stay_true::check),
     ("electorates_only_grow", electorates_only_grow::check_step),
+    ("locks_only_grow", locks_only_grow::check_step),
+    ("locked_vaults_get_stricter", locked_vaults_get_stricter::check_step),
 ];
 
 /// Checks every law of one state.

@@ -22,6 +22,7 @@ mod founding;
 pub mod genesis;
 mod key;
 pub mod laws;
+pub mod locking;
 pub mod machine;
 mod proved;
 pub mod query;

@@ -11,7 +11,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use strongroom_format::code::Strength;
 use strongroom_format::codec::Format;
-use strongroom_format::command::{BlobRef, LockTerms, Policy};
+use strongroom_format::command::BlobRef;
 use strongroom_format::id::{
     BlobId, ChunkId, ClusterEpoch, ClusterName, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, LeaseId,
     RegionName, ReplicaId, RulesVersion, SessionId, SnapshotId, StatementVersion, StreamName, TenantId, TicketId,
@@ -19,11 +19,14 @@ use strongroom_format::id::{
 };
 use strongroom_format::label::Label;
 use strongroom_format::merkle::{MerkleHash, Salt};
+use strongroom_format::policy::Policy;
+use strongroom_format::policy_view::{LockView, PolicyView, PreviewPage, PreviewPlace};
 
 use crate::clock::ClockRow;
 use crate::cluster::rows::{Changing, IssuerRow, NodeRow, OperatorRow, ShardRow, TenantRow as ClusterTenantRow};
 use crate::electorates::Electorate;
 use crate::entry::{ReportFacts, ShardFacts, TenantFacts};
+use crate::locking::{Keeping, PartKeeping};
 use crate::shard::rows::{
     ChunkRow, Committed, EndFacts, IdentityRow, LeaseRow, PartRow, RestoreRow, SessionRow, TicketRow, Usage,
 };
@@ -299,6 +302,51 @@ pub enum Query {
         /// The blob by its chunk row.
         of: BlobRef,
     },
+    /// What keeps a committed snapshot. At home. [`Answer::Lock`].
+    Lock {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        snapshot: SnapshotId,
+        /// Only this writer's.
+        by: Option<IdentityId>,
+    },
+    /// The version of what keeps a snapshot's part, in any shard that has one. [`Answer::Kept`].
+    Kept {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        snapshot: SnapshotId,
+    },
+    /// What other shards are behind with, of all tenants: for the worker that tells them. At home. [`Answer::Behind`].
+    Behind {
+        /// Behind this one; `None`: from the beginning.
+        after: Option<(TenantId, SnapshotId)>,
+        /// So many snapshots at most, at most 1000.
+        limit: u32,
+    },
+    /// A vault's policy and what it has to say today. At home. [`Answer::Policy`].
+    Policy {
+        /// Whose.
+        tenant: TenantId,
+        /// Which vault.
+        vault: VaultId,
+        /// Only this writer's names.
+        by: Option<IdentityId>,
+    },
+    /// What would become of a vault's snapshots under a policy, by pages. At home. [`Answer::Preview`].
+    Preview {
+        /// Whose.
+        tenant: TenantId,
+        /// Which vault.
+        vault: VaultId,
+        /// The policy.
+        policy: Policy,
+        /// Behind this one; `None`: from the beginning.
+        after: Option<PreviewPlace>,
+        /// At most so many, at most 1000; zero: 1000.
+        limit: u32,
+    },
 }
 
 impl Format for Query {
@@ -419,6 +467,19 @@ pub enum Answer {
     Electorate(Electorate),
     /// Whether a blob was reported.
     Reported(bool),
+    /// What keeps a snapshot.
+    Lock(LockView),
+    /// What keeps a part.
+    Kept {
+        /// Counts the home shard's changes.
+        version: u32,
+    },
+    /// What other shards are behind with, by snapshot: all shards of one that is here are here.
+    Behind(Vec<PartKeeping>),
+    /// A policy.
+    Policy(PolicyView),
+    /// A page of a preview.
+    Preview(PreviewPage),
 }
 
 impl Format for Answer {
@@ -536,14 +597,14 @@ pub struct EndingPart {
 }
 
 /// What the home shard decided about a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Decision {
     /// Nothing yet.
     Open,
     /// It is there.
     Committed {
-        /// The lock that each part takes over.
-        lock: Option<LockTerms>,
+        /// What keeps each part.
+        kept: Keeping,
     },
     /// It never was. Final.
     Aborted,
@@ -673,6 +734,8 @@ pub struct SnapshotView {
     pub card: Vec<u8>,
     /// What was decided.
     pub committed: Committed,
+    /// What keeps it.
+    pub kept: LockView,
 }
 
 impl SnapshotView {

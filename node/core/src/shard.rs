@@ -3,8 +3,9 @@
 //!     FoundShard ──▶ AdmitTenant ──▶ clients' commands · ticks · words of other groups
 //!
 //! One concept a file: `admission` (who, and where a command goes), `sessions`, `identities`, `tokens`, `vaults`, `leases`,
-//! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `deletion`, `garbage`, `release`, `restores`,
-//! `audit`, `time`, `others` (whose word counts); `questions` and `proofs` answer. Not here: who lives where (`cluster.rs`).
+//! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `policies`, `locks`, `keep`, `deletion`,
+//! `garbage`, `release`, `restores`, `audit`, `time`, `others` (whose word counts); `questions` and `proofs` answer. Not here:
+//! who lives where (`cluster.rs`).
 
 mod admission;
 mod at;
@@ -15,13 +16,19 @@ pub(crate) mod ends;
 mod garbage;
 mod gathering;
 mod identities;
+pub(crate) mod keep;
 mod leases;
+mod lock_orders;
+mod lock_parts;
+mod lock_questions;
+pub mod lock_rows;
 pub(crate) mod locks;
 pub(crate) mod lying;
 pub(crate) mod members;
 mod nodes;
 mod others;
 mod parts;
+mod policies;
 mod proofs;
 mod questions;
 pub mod release;
@@ -45,6 +52,7 @@ use strongroom_format::outcome::{Done, Outcome, Refusal};
 
 use self::admission::{Previous, Standing};
 use self::at::At;
+use self::lock_rows::{LOCK_QUEUES, LOCK_TABLES};
 use self::rows::FactsRow;
 use crate::attempt::attempt;
 use crate::clock;
@@ -66,7 +74,8 @@ use crate::voters::VOTER_TABLES;
 
 pub use self::chunks::UNREPORTED_MAX;
 pub use self::garbage::COLLECT_MAX;
-pub use self::locks::LOCK_MS_MAX;
+pub use self::lock_orders::{HOLDS_MAX, WEAKEN_AFTER_MS};
+pub use self::locks::{BEGIN_PER_TICK, LOCK_MS_MAX};
 pub use self::sessions::{SESSIONS_MAX, WINDOW};
 pub use self::snapshots::UNDECIDED_MAX;
 pub use self::tickets::TICKETS_MAX;
@@ -115,10 +124,8 @@ impl Machine for ShardMachine {
     }
 
     fn table_name(&self, table: Table) -> &'static str {
-        name_among(
-            &[rows::SHARD_TABLES, rows::TENANTS_TABLES, CLOCK_TABLES, RULES_TABLES, VOTER_TABLES, ELECTORATE_TABLES],
-            table,
-        )
+        let own = [rows::SHARD_TABLES, rows::TENANTS_TABLES, LOCK_QUEUES, LOCK_TABLES];
+        name_among(&[own.as_slice(), &[CLOCK_TABLES, RULES_TABLES, VOTER_TABLES, ELECTORATE_TABLES]].concat(), table)
     }
 }
 
@@ -231,6 +238,14 @@ fn apply_node(at: &At<'_>, tables: &mut dyn Tables, command: &NodeCommand) -> Ru
         }
         NodeCommand::CollectGarbage { tenant, limit, grace_ms } => {
             garbage::collect(at, tables, *tenant, *limit, *grace_ms)
+        }
+        NodeCommand::KeepPart(told) => {
+            let told = proved::known(&*tables, at.facts.epoch, told)?;
+            lock_parts::take_over(at, tables, &told)
+        }
+        NodeCommand::PartKept(said) => {
+            let said = proved::known(&*tables, at.facts.epoch, said)?;
+            lock_parts::has_taken_over(at, tables, &said)
         }
     }
 }

@@ -100,6 +100,8 @@ const WHO_READ_TREES: &[Role] = &[Role::Writer, Role::Restorer, Role::Gateway];
 /// Writers see their own.
 const WHO_SEE_SNAPSHOTS: &[Role] =
     &[Role::Writer, Role::Restorer, Role::Admin, Role::Auditor, Role::Legal, Role::Gateway];
+/// Those who decide about policies and holds, and those who look after them: a preview names all writers' snapshots.
+const WHO_PREVIEW: &[Role] = &[Role::Admin, Role::Auditor, Role::Legal];
 /// The log names all that happened and who did it.
 const WHO_AUDIT: &[Role] = &[Role::Admin, Role::Auditor];
 
@@ -124,7 +126,9 @@ pub const TABLE: &[Row] = &[
     nodes("/strongroom.v1.Peers/SignClaims", Scope::Cluster),
     restores("/strongroom.v1.Vaults/FetchRun", WHO_RESTORE),
     reads("/strongroom.v1.Vaults/GetCheckpoint", EVERYBODY),
+    reads("/strongroom.v1.Vaults/GetLock", WHO_SEE_SNAPSHOTS),
     restores("/strongroom.v1.Vaults/GetNodes", WHO_READ_TREES),
+    reads("/strongroom.v1.Vaults/GetPolicy", EVERYBODY),
     reads("/strongroom.v1.Vaults/GetReceipt", WHO_SEE_SNAPSHOTS),
     reads("/strongroom.v1.Vaults/GetSnapshot", WHO_SEE_SNAPSHOTS),
     reads("/strongroom.v1.Vaults/GetTicket", WHO_BACK_UP),
@@ -134,6 +138,7 @@ pub const TABLE: &[Row] = &[
     reads("/strongroom.v1.Vaults/ListIdentities", WHO_AUDIT),
     reads("/strongroom.v1.Vaults/ListSnapshots", WHO_SEE_SNAPSHOTS),
     reads("/strongroom.v1.Vaults/ListVaults", EVERYBODY),
+    reads("/strongroom.v1.Vaults/PreviewPolicy", WHO_PREVIEW),
     reads("/strongroom.v1.Vaults/Status", EVERYBODY),
     commands("/strongroom.v1.Vaults/Submit", WHO_COMMAND),
     reads("/strongroom.v1.Vaults/Topology", EVERYBODY),

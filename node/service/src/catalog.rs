@@ -12,6 +12,8 @@ use strongroom_core::query::{
 };
 use strongroom_format::id::{ChunkId, DekId, DomainId, GroupId, SnapshotId, TicketId, TreeId, VaultId, VaultName};
 use strongroom_format::label::Label;
+use strongroom_format::policy::Policy;
+use strongroom_format::policy_view::{LockView, PolicyView, PreviewPage, PreviewPlace};
 use strongroom_format::role::Role;
 
 use crate::caller::Caller;
@@ -174,6 +176,40 @@ impl Catalog {
         }
     }
 
+    /// What keeps a snapshot; a writer asks about its own.
+    pub async fn lock(&self, caller: &Caller, snapshot: SnapshotId) -> Result<LockView, CatalogFault> {
+        let query = Query::Lock { tenant: caller.tenant, snapshot, by: caller.sees_only() };
+        match self.at_home(caller, &query).await? {
+            Answer::Lock(view) => Ok(view),
+            other => Err(fault(other)),
+        }
+    }
+
+    /// A vault's policy and what it has to say today; a writer hears of its own names.
+    pub async fn policy(&self, caller: &Caller, vault: VaultId) -> Result<PolicyView, CatalogFault> {
+        let query = Query::Policy { tenant: caller.tenant, vault, by: caller.sees_only() };
+        match self.at_home(caller, &query).await? {
+            Answer::Policy(view) => Ok(view),
+            other => Err(fault(other)),
+        }
+    }
+
+    /// What would become of a vault's snapshots under a policy, by pages. Nothing changes.
+    pub async fn preview(
+        &self,
+        caller: &Caller,
+        vault: VaultId,
+        policy: Policy,
+        after: Option<PreviewPlace>,
+        limit: u32,
+    ) -> Result<PreviewPage, CatalogFault> {
+        let query = Query::Preview { tenant: caller.tenant, vault, policy, after, limit };
+        match self.at_home(caller, &query).await? {
+            Answer::Preview(page) => Ok(page),
+            other => Err(fault(other)),
+        }
+    }
+
     async fn at_home(&self, caller: &Caller, query: &Query) -> Result<Answer, CatalogFault> {
         let home = self.tenant(caller)?.home;
         Ok(self.reads.linearizable(home, query, WITHIN).await?)
@@ -233,6 +269,11 @@ fn fault(answer: Answer) -> CatalogFault {
         | Answer::Garbage(_)
         | Answer::End { .. }
         | Answer::Electorate(_)
-        | Answer::Reported(_) => CatalogFault::NotFound,
+        | Answer::Reported(_)
+        | Answer::Lock(_)
+        | Answer::Behind(_)
+        | Answer::Kept { .. }
+        | Answer::Policy(_)
+        | Answer::Preview(_) => CatalogFault::NotFound,
     }
 }

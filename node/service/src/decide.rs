@@ -100,14 +100,14 @@ impl Decider {
     async fn ask(&self, part: &WaitingPart) -> Word {
         let WaitingPart { tenant, snapshot, home } = *part;
         let query = Query::Decision { tenant, snapshot };
-        let (committed, lock) = match self.reads.linearizable(home, &query, WITHIN).await {
-            Ok(Answer::Decision(Decision::Committed { lock })) => (true, lock),
-            Ok(Answer::Decision(Decision::Aborted)) => (false, None),
+        let kept = match self.reads.linearizable(home, &query, WITHIN).await {
+            Ok(Answer::Decision(Decision::Committed { kept })) => Some(kept),
+            Ok(Answer::Decision(Decision::Aborted)) => None,
             // Not decided: it waits. No clock of this shard drops it.
             Ok(_) => return Word::NotYet,
             Err(_) => return Word::Silence,
         };
-        Word::Decided(Decided { home, tenant, snapshot, committed, lock })
+        Word::Decided(Decided { home, tenant, snapshot, kept })
     }
 }
 

@@ -19,15 +19,16 @@
 //! Each is look → decide → act, paced. All of them run on every node and have work only where this node leads a group
 //! (*follow* has it everywhere). What two of them propose meets in one log, in one order.
 //!
-//! | | runs | follow | tenants | tick | decide | admit | rebuild | members |
-//! |---|---|---|---|---|---|---|---|---|
-//! | *follow* (`follow.rs`) | when the cluster group applies | one at a time: it owns the topology and this node's replicas | *tenants* reads what *follow* published; an older map admits less, never wrongly: facts carry versions | nothing shared | nothing shared | a replica that *follow* starts asks first; the gate names it by replica id, so a verdict about an earlier one counts for nothing | only *follow* stops, forgets and starts; *rebuild* asks and waits until the map names another replica | a learner is added before or after *follow* starts it: Raft sends again |
-//! | *tenants* (`tenants.rs`) | each 0.5 s, and when the map changes | | two leaders may tell a shard the same; the same facts again change nothing | founding comes before time: a shard that is not founded has no clock to tick | parts exist only of admitted tenants | a replica that is not admitted does not lead | a fenced leader has handed over; what it proposes in vain is proposed again | facts name members as they were founded; `ReplaceMember` compares what it replaces |
-//! | *tick* (`tick.rs`) | looks each second | | | a tick names the one before: of two leaders' ticks the rules take one | a part that waits is dropped by no tick | a replica that is not admitted reports nothing: what others know of it only grows | a fenced replica reports nothing more; a majority is enough | a voter that leaves or comes between report and tick: the rules take reports of the voters that they have then |
-//! | *decide* (`decide.rs`) | each 0.5 s | | | | the home shard's word never flips: carried twice it changes nothing | as *tenants* | as *tenants* | a part's rows name slots, not replicas |
-//! | *admit* (`admit.rs`) | each 0.1 s while a replica asks | | | | | one verdict a replica: the gate never takes a loss back | a loss found by either stays the first one | a new member is admitted by the voters that the rows name, itself among them |
-//! | *rebuild* (`rebuild.rs`) | each 0.5 s, and on consensus' events | | | | | | the cluster group allots one new id for a current one, or for one that was to come; asking again is refused and harmless | one replacement at a time in a group: the second one is refused until `MemberReplaced` |
-//! | *members* (`membership.rs`) | each 0.25 s, and when the map changes | | | | | | | of two leaders' controllers one succeeds: each step compares the membership's log id, each entry what it replaces |
+//! | | runs | follow | tenants | tick | decide | admit | rebuild | members | keep |
+//! |---|---|---|---|---|---|---|---|---|---|
+//! | *follow* (`follow.rs`) | when the cluster group applies | one at a time: it owns the topology and this node's replicas | *tenants* reads what *follow* published; an older map admits less, never wrongly: facts carry versions | nothing shared | nothing shared | a replica that *follow* starts asks first; the gate names it by replica id, so a verdict about an earlier one counts for nothing | only *follow* stops, forgets and starts; *rebuild* asks and waits until the map names another replica | a learner is added before or after *follow* starts it: Raft sends again | nothing shared |
+//! | *tenants* (`tenants.rs`) | each 0.5 s, and when the map changes | | two leaders may tell a shard the same; the same facts again change nothing | founding comes before time: a shard that is not founded has no clock to tick | parts exist only of admitted tenants | a replica that is not admitted does not lead | a fenced leader has handed over; what it proposes in vain is proposed again | facts name members as they were founded; `ReplaceMember` compares what it replaces | locks exist only of admitted tenants |
+//! | *tick* (`tick.rs`) | looks each second | | | a tick names the one before: of two leaders' ticks the rules take one | a part that waits is dropped by no tick | a replica that is not admitted reports nothing: what others know of it only grows | a fenced replica reports nothing more; a majority is enough | a voter that leaves or comes between report and tick: the rules take reports of the voters that they have then | beginnings are the tick's, lengths the orders' |
+//! | *decide* (`decide.rs`) | each 0.5 s | | | | the home shard's word never flips: carried twice it changes nothing | as *tenants* | as *tenants* | a part's rows name slots, not replicas | a part that is not decided hears of its lock with the decision; told again, it takes over what is newer |
+//! | *admit* (`admit.rs`) | each 0.1 s while a replica asks | | | | | one verdict a replica: the gate never takes a loss back | a loss found by either stays the first one | a new member is admitted by the voters that the rows name, itself among them | as *tenants* |
+//! | *rebuild* (`rebuild.rs`) | each 0.5 s, and on consensus' events | | | | | | the cluster group allots one new id for a current one, or for one that was to come; asking again is refused and harmless | one replacement at a time in a group: the second one is refused until `MemberReplaced` | as *tenants* |
+//! | *members* (`membership.rs`) | each 0.25 s, and when the map changes | | | | | | | of two leaders' controllers one succeeds: each step compares the membership's log id, each entry what it replaces | rows of locks name shards, not replicas |
+//! | *keep* (`keeping.rs`) | each 0.5 s | | | | | | | | of two leaders' words both carry a version: the second changes nothing |
 //!
 //! Workers that take away, against everything that may run beside them; what stands here was tested by the name behind it:
 //!
@@ -63,6 +64,7 @@ pub mod gate;
 pub mod gather;
 pub mod handover;
 pub mod holders;
+pub mod keeping;
 mod lag;
 mod leading;
 pub mod majority;

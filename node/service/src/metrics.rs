@@ -191,6 +191,7 @@ pub(crate) enum Worker {
     Expire,
     Collect,
     Sweep,
+    Keep,
 }
 
 impl Worker {
@@ -206,6 +207,7 @@ impl Worker {
             Self::Expire => "expire",
             Self::Collect => "collect",
             Self::Sweep => "sweep",
+            Self::Keep => "keep",
         }
     }
 }

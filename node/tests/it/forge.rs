@@ -17,7 +17,7 @@ use strongroom::keyring::read_key;
 use strongroom_format::chunk::{Chunking, chunk_id, manifest_chunk_id};
 use strongroom_format::code::Strength;
 use strongroom_format::codec;
-use strongroom_format::command::{Attested, Body, OpenSnapshot, Opened, Policy, Sealed};
+use strongroom_format::command::{Attested, Body, OpenSnapshot, Opened, Sealed};
 use strongroom_format::envelope::{Envelope, Mac, ManifestRoot, PartRoot};
 use strongroom_format::gathered::Gathered;
 use strongroom_format::id::{BlobId, ChunkId, DekId, Digest, GroupId, SetVersion, SnapshotId};
@@ -28,6 +28,7 @@ use strongroom_format::manifest::entry::{Attributes, Content, Entry, File, Heade
 use strongroom_format::manifest::path::EntryPath;
 use strongroom_format::outcome::Done;
 use strongroom_format::placement::group_of_run;
+use strongroom_format::policy::Policy;
 use strongroom_format::seal::{Compression, Context, Kind, SealingDek, blob_id, seal};
 use strongroom_format::sign::Signed;
 use strongroom_format::statement::{VaultStatement, WriterCard};

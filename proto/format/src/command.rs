@@ -8,16 +8,20 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::approval::Approval;
 use crate::code::Strength;
 use crate::codec::Format;
 use crate::ending::EndOrder;
 use crate::gathered::{OpenTicket, StreamOf};
 use crate::id::{
     BlobId, ChunkId, ClusterEpoch, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, LeaseId, NodeName, Nonce,
-    PolicyVersion, PublicKey, RegionName, ReplicaId, SessionId, SetVersion, Signature, Slot, SnapshotId, TenantId,
-    TenantName, TicketId, TreeId, VaultId,
+    PublicKey, RegionName, ReplicaId, SessionId, SetVersion, Signature, Slot, SnapshotId, TenantId, TenantName,
+    TicketId, TreeId, VaultId,
 };
 use crate::label::Label;
+use crate::lock::LockRange;
+use crate::lock_order::LockOrder;
+use crate::policy::Policy;
 use crate::role::{Plane, Role};
 
 /// One command of one caller to one shard.
@@ -227,6 +231,8 @@ pub enum Body {
     },
     /// Ends a snapshot or a vault. Signed.
     End(EndOrder),
+    /// About a policy, a lock or a hold. Signed.
+    Lock(LockOrder),
 }
 
 impl Body {
@@ -270,6 +276,7 @@ impl Body {
             Body::OpenTicket(_) => 20,
             Body::AbortTicket { .. } => 21,
             Body::End(order) => order.kind(),
+            Body::Lock(order) => order.kind(),
         }
     }
 
@@ -291,7 +298,8 @@ impl Body {
             | Body::IssueToken { .. }
             | Body::OpenTicket(_)
             | Body::AbortTicket { .. }
-            | Body::End(_) => true,
+            | Body::End(_)
+            | Body::Lock(_) => true,
             Body::EndSession
             | Body::Ask { .. }
             | Body::TopUp { .. }
@@ -447,57 +455,6 @@ pub struct BlobRef {
     pub chunk: ChunkId,
     /// The blob.
     pub blob: BlobId,
-}
-
-/// A vault's policy, versioned. Locks and keep rules are recorded; what acts on them comes with the compliance clock.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Policy {
-    /// From 1.
-    pub version: PolicyVersion,
-    /// The lock that a snapshot gets unless its writer may choose; `None`: none.
-    pub default_lock: Option<LockTerms>,
-    /// The least length of a lock in milliseconds.
-    pub lock_min_ms: u64,
-    /// The greatest length of a lock in milliseconds.
-    pub lock_max_ms: u64,
-    /// The least strength that a commit must reach: how many more regions may be lost.
-    pub least_regions: u8,
-}
-
-/// A lock's mode and length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct LockTerms {
-    /// Who may weaken it.
-    pub mode: LockMode,
-    /// How long, in milliseconds; it begins after the commit (DESIGN.md §7.1).
-    pub length_ms: u64,
-}
-
-/// The locks that an identity may ask for, within its vault's own range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct LockRange {
-    /// The least length in milliseconds.
-    pub min_ms: u64,
-    /// The greatest length in milliseconds.
-    pub max_ms: u64,
-}
-
-/// Who may weaken a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
-pub enum LockMode {
-    /// A role with an approval and a reason.
-    Governance,
-    /// Nobody.
-    Compliance,
-}
-
-/// A signature of a registered approver over one exact request.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Approval {
-    /// Who.
-    pub approver: IdentityId,
-    /// Over the canonical request.
-    pub signature: Signature,
 }
 
 /// One command of one operator to the cluster group. Always signed.

@@ -16,7 +16,6 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use crate::codec::{self, Format};
-use crate::command::LockTerms;
 use crate::gathered::Gathered;
 use crate::id::{
     ClusterEpoch, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, PolicyVersion, SetVersion, SnapshotId,
@@ -24,6 +23,7 @@ use crate::id::{
 };
 use crate::keys::SenderKey;
 use crate::label::Label;
+use crate::lock::LockTerms;
 use crate::sign;
 
 /// The open facts of a snapshot.

@@ -184,6 +184,8 @@ name_id!(/// The name of a stream, unique in its whole.
     StreamName);
 name_id!(/// A person or machine of one tenant (or an operator), over all its roles; never given again.
     IdentityId);
+name_id!(/// A legal hold, unique in its snapshot.
+    HoldName);
 
 impl GroupId {
     /// The cluster group.

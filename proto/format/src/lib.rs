@@ -8,6 +8,7 @@
 
 pub mod aead;
 pub mod any_key;
+pub mod approval;
 pub mod chunk;
 pub mod code;
 pub mod codec;
@@ -20,11 +21,15 @@ pub mod gathered;
 pub mod id;
 pub mod keys;
 pub mod label;
+pub mod lock;
+pub mod lock_order;
 pub mod manifest;
 pub mod merkle;
 pub mod name;
 pub mod outcome;
 pub mod placement;
+pub mod policy;
+pub mod policy_view;
 pub mod receipt;
 pub mod records;
 pub mod role;

@@ -314,6 +314,15 @@ pub enum Refusal {
         /// Which.
         whole: SnapshotId,
     },
+    /// A legal hold keeps it.
+    LegalHold,
+    /// The vault is locked: its policy only gets stricter.
+    VaultLocked,
+    /// A lock only grows.
+    LockCannotShrink {
+        /// Until when it lasts, as people were told, in milliseconds since 1970.
+        until_unix_ms: u64,
+    },
     /// What is said about another group does not bear signatures of a majority of its voters, as they are known here.
     /// Nothing was decided by it: whoever proposes collects them again.
     Unattested,

@@ -4,6 +4,7 @@ use serde::Serialize;
 use strongroom::audit::{Leaf, Since};
 use strongroom::error::Error;
 use strongroom_format::ending::EndOrder;
+use strongroom_format::lock_order::LockOrder;
 use strongroom_format::receipt::AuditEvent;
 
 use crate::context::Context;
@@ -136,7 +137,7 @@ const OPERATORS: u16 = 0x8000;
 const REDEEM: u16 = 0x2000;
 
 /// Names of the tenants' commands, by their number (`strongroom_format::command::Body::kind`).
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 22] = [
     "open-session",
     "end-session",
     "ask",
@@ -157,9 +158,22 @@ const COMMANDS: [&str; 20] = [
     "end-restore",
     "report-blob",
     "issue-token",
+    "open-ticket",
+    "abort-ticket",
 ];
 /// Names of the orders to end something (`strongroom_format::ending`).
 const END_ORDERS: [&str; 2] = ["delete-snapshot", "delete-vault"];
+/// Names of the orders about policies, locks and holds (`strongroom_format::lock_order`).
+const LOCK_ORDERS: [&str; 8] = [
+    "set-policy",
+    "lock-vault",
+    "withdraw-vault-lock",
+    "extend-lock",
+    "weaken-lock",
+    "cancel-weakening",
+    "add-hold",
+    "remove-hold",
+];
 /// Names of the operators' commands, by their number.
 const OPERATORS_COMMANDS: [&str; 9] = [
     "create-tenant",
@@ -177,10 +191,9 @@ fn command_of(kind: u16) -> String {
     let name = match kind {
         REDEEM => Some(&"redeem-token"),
         kind if kind & OPERATORS != 0 => OPERATORS_COMMANDS.get(usize::from(kind & !OPERATORS)),
-        kind => match kind.checked_sub(EndOrder::FIRST_KIND) {
-            Some(place) => END_ORDERS.get(usize::from(place)),
-            None => COMMANDS.get(usize::from(kind)),
-        },
+        kind if LockOrder::FIRST_KIND <= kind => LOCK_ORDERS.get(usize::from(kind - LockOrder::FIRST_KIND)),
+        kind if EndOrder::FIRST_KIND <= kind => END_ORDERS.get(usize::from(kind - EndOrder::FIRST_KIND)),
+        kind => COMMANDS.get(usize::from(kind)),
     };
     name.map_or_else(|| format!("{kind:#06x}"), |name| (*name).to_owned())
 }

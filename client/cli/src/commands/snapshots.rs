@@ -9,9 +9,9 @@ use strongroom_format::id::{IdentityId, VaultName};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
+use crate::lock_item::Lock;
 use crate::output::Item;
 use crate::text::{count, moment_of, size, time_of_ms};
-use crate::vault_item::Lock;
 
 /// Flags of `snapshots`.
 #[derive(Debug, clap::Args)]
@@ -142,7 +142,7 @@ impl From<SnapshotInfo> for Shown {
             created: time_of_ms(snapshot.created_unix_ms),
             bytes: snapshot.summary.map(|summary| summary.bytes),
             files: snapshot.summary.map(|summary| summary.files),
-            lock: snapshot.lock.map(Lock::from),
+            lock: Lock::of(snapshot.kept),
             strength: Strength { regions: snapshot.strength.regions, nodes: snapshot.strength.nodes },
             streams: snapshot.gathered.whole().map(|whole| whole.streams.len() as u64),
             stream: snapshot.gathered.stream().map(|of| of.name.to_string()),

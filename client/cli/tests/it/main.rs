@@ -12,6 +12,7 @@ mod governance;
 mod health;
 mod interrupted;
 mod keys;
+mod locks;
 mod machines;
 mod many_keys;
 mod ordinary;

@@ -29,7 +29,7 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
         let alike = match (&row.state, &part.state) {
             (SnapshotState::Open, PartState::Open) => lease.is_some_and(|lease| lease.writable),
             (SnapshotState::Open, PartState::Sealed(_)) => lease.is_some_and(|lease| !lease.writable),
-            (SnapshotState::Committed(committed), PartState::Committed { sealed, lock }) => {
+            (SnapshotState::Committed(committed), PartState::Committed { sealed }) => {
                 let leaf = leaves.get(&(tenant, committed.leaf_index));
                 let record = leaf.and_then(|leaf| codec::decode::<AuditRecord>(&leaf.record).ok());
                 let recorded = record.is_some_and(|record| match record.event {
@@ -40,7 +40,6 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
                 recorded
                     && lease.is_none()
                     && envelopes.remove(&(tenant, snapshot))
-                    && *lock == committed.lock
                     && home.is_some_and(|part| part.roots == sealed.roots)
             }
             (SnapshotState::Ended { leaf_index, .. }, PartState::Dropped) => {

@@ -85,6 +85,14 @@ impl State {
         Ok(by_tenant)
     }
 
+    /// One tenant's row at a key.
+    pub(crate) fn one_of<R: TenantsRow>(&self, tenant: TenantId, key: &R::Key) -> Result<Option<R>, String> {
+        let mut bytes = Vec::new();
+        tenant.write(&mut bytes);
+        key.write(&mut bytes);
+        self.rows.get(&R::TABLE.0).and_then(|rows| rows.get(&bytes)).map(|value| decode(value)).transpose()
+    }
+
     /// The same, with the tenant in front of each row.
     pub(crate) fn each<R: TenantsRow>(&self) -> Result<Vec<(TenantId, R::Key, R)>, String> {
         let flat = |(tenant, rows): (TenantId, Vec<(R::Key, R)>)| {

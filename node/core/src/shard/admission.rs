@@ -13,6 +13,7 @@ use strongroom_format::command::{
     Attested, BlobRef, Body, Command, MemberSignature, OpenSnapshot, Opened, Sealed, SignedCommand,
 };
 use strongroom_format::id::{PublicKey, SessionId, TenantId};
+use strongroom_format::lock_order::LockOrder;
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::sign;
 
@@ -24,8 +25,10 @@ use crate::shard::chunks::{self, In};
 use crate::shard::deletion;
 use crate::shard::identities;
 use crate::shard::leases;
+use crate::shard::lock_orders;
 use crate::shard::nodes;
 use crate::shard::parts;
+use crate::shard::policies;
 use crate::shard::restores;
 use crate::shard::rows::{IdentityRow, SessionRow, TenantRow};
 use crate::shard::scope::TenantScope;
@@ -369,6 +372,16 @@ fn execute(at: &At<'_>, tables: &mut dyn Tables, caller: &Caller, command: &Comm
         Body::OpenTicket(open) => tickets::open(at, caller, tables, open),
         Body::AbortTicket { ticket } => ticket_ends::abort_own(at, caller, tables, *ticket),
         Body::End(order) => deletion::order(at, caller, tables, order),
+        Body::Lock(order) => match order {
+            LockOrder::SetPolicy { .. } | LockOrder::LockVault { .. } | LockOrder::WithdrawVaultLock { .. } => {
+                policies::order(at, caller, tables, order)
+            }
+            LockOrder::ExtendLock { .. }
+            | LockOrder::WeakenLock { .. }
+            | LockOrder::CancelWeakening { .. }
+            | LockOrder::AddHold { .. }
+            | LockOrder::RemoveHold { .. } => lock_orders::order(at, caller, tables, order),
+        },
         Body::ReportBlob { vault, domain, chunk, blob, snapshot } => {
             let place = In { vault: *vault, domain: *domain };
             chunks::report(caller, tables, place, &BlobRef { chunk: *chunk, blob: *blob }, *snapshot)

@@ -11,6 +11,7 @@ use strongroom_format::codec::{self, Format};
 use strongroom_format::command::{Body, Command, OperatorBody};
 use strongroom_format::ending::EndOrder;
 use strongroom_format::id::{Digest, IdentityId};
+use strongroom_format::lock_order::LockOrder;
 use strongroom_format::merkle::Salt;
 use strongroom_format::outcome::Refusal;
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
@@ -65,7 +66,8 @@ pub(crate) fn weight(body: &Body) -> Weight {
         | Body::IssueToken { .. }
         | Body::OpenTicket(_)
         | Body::AbortTicket { .. }
-        | Body::End(_) => Weight::Decision,
+        | Body::End(_)
+        | Body::Lock(_) => Weight::Decision,
         Body::TopUp { .. } | Body::RegisterChunks { .. } | Body::PutNodes { .. } => Weight::Batch,
         Body::Ask { .. } => Weight::Nothing,
     }
@@ -241,6 +243,24 @@ pub(crate) fn entered(
     append(at, scope, tables, event).map(|_| ())
 }
 
+/// Enters that a lock became weaker, as was asked for long enough ago.
+pub(crate) fn weakened(
+    at: &At<'_>,
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    principal: IdentityId,
+    snapshot: strongroom_format::id::SnapshotId,
+) -> Result<(), Halt> {
+    let event = AuditEvent::Decision {
+        kind: LockOrder::FIRST_KIND + 4,
+        principal,
+        subject: snapshot.as_bytes().to_vec(),
+        allowed: true,
+        reason: "the lock was weakened: nobody cancelled it".into(),
+    };
+    append(at, scope, tables, event).map(|_| ())
+}
+
 /// Makes leaves of what was pending.
 pub(crate) fn flush(at: &At<'_>, scope: &TenantScope, tables: &mut dyn Tables) -> Result<(), Halt> {
     let mut head: AuditHeadRow = scope.get(&*tables, &())?.unwrap_or_default();
@@ -329,6 +349,7 @@ fn reason_given(body: &Body) -> String {
         Body::CloseIdentity { reason, .. } => reason,
         Body::OpenRestore { purpose, .. } => purpose,
         Body::End(order) => return order.reason().to_owned(),
+        Body::Lock(order) => return order.reason().to_owned(),
         _ => return String::new(),
     };
     given.clone()
@@ -366,9 +387,35 @@ fn subject(body: &Body) -> Vec<u8> {
         Body::AbortTicket { ticket } => ticket.as_bytes().to_vec(),
         Body::End(order) => order.subject().to_vec(),
         Body::IssueToken { token, identity, .. } => [token.as_bytes().to_vec(), name(identity)].concat(),
+        Body::Lock(order) => about(order),
         Body::ReportBlob { vault, domain, chunk, blob, snapshot } => {
             [vault.as_bytes().as_slice(), domain.as_bytes(), chunk.as_bytes(), blob.as_bytes(), snapshot.as_bytes()]
                 .concat()
+        }
+    }
+}
+
+/// What an order about a policy, a lock or a hold is about, and what it asks: a policy by its hash.
+fn about(order: &LockOrder) -> Vec<u8> {
+    match order {
+        LockOrder::SetPolicy { vault, policy, .. } => {
+            let encoded = borsh::to_vec(policy).unwrap_or_default();
+            let version = policy.version.0.to_le_bytes();
+            [vault.as_bytes().as_slice(), &version, blake3::hash(&encoded).as_bytes()].concat()
+        }
+        LockOrder::LockVault { vault, cooling_off_ms, .. } => {
+            [vault.as_bytes().as_slice(), &cooling_off_ms.to_le_bytes()].concat()
+        }
+        LockOrder::WithdrawVaultLock { vault, .. } => vault.as_bytes().to_vec(),
+        LockOrder::ExtendLock { snapshot, mode, longer, .. } => {
+            [snapshot.as_bytes().to_vec(), borsh::to_vec(&(mode, longer)).unwrap_or_default()].concat()
+        }
+        LockOrder::WeakenLock { snapshot, length_ms, .. } => {
+            [snapshot.as_bytes().as_slice(), &length_ms.to_le_bytes()].concat()
+        }
+        LockOrder::CancelWeakening { snapshot, .. } => snapshot.as_bytes().to_vec(),
+        LockOrder::AddHold { snapshot, hold, .. } | LockOrder::RemoveHold { snapshot, hold, .. } => {
+            [snapshot.as_bytes().as_slice(), hold.0.as_str().as_bytes()].concat()
         }
     }
 }
@@ -419,6 +466,9 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::VaultNotEmpty => "VAULT_NOT_EMPTY",
         Refusal::WholeStands { .. } => "WHOLE_STANDS",
         Refusal::Unattested => "UNATTESTED",
+        Refusal::LegalHold => "LEGAL_HOLD",
+        Refusal::VaultLocked => "VAULT_LOCKED",
+        Refusal::LockCannotShrink { .. } => "LOCK_CANNOT_SHRINK",
     }
 }
 

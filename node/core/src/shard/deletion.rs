@@ -21,6 +21,7 @@ use crate::row::Space;
 use crate::shard::at::{At, Caller};
 use crate::shard::audit;
 use crate::shard::garbage;
+use crate::shard::keep;
 use crate::shard::locks;
 use crate::shard::rows::{
     EndFacts, EndingRow, EnvelopeRow, LabelRow, ListedRow, PartRow, PartState, PinRow, SnapshotRow, SnapshotState,
@@ -79,7 +80,11 @@ fn end_snapshot(
     let SnapshotState::Committed(committed) = row.state else {
         return Err(Refusal::NotFound.into());
     };
-    locks::check_may_end(committed.lock.as_ref())?;
+    // Before a part goes, its shard has heard all that this one was ordered: so no hold that was removed stays behind there.
+    let kept = locks::check_may_end(scope, &*tables, snapshot, at.clock_ms)?;
+    if !kept.behind.is_empty() {
+        return Err(Refusal::RetentionActive { until_unix_ms: None }.into());
+    }
     if let Some(whole) = standing_whole(scope, &*tables, row.stream.as_ref())? {
         return Err(Refusal::WholeStands { whole }.into());
     }
@@ -88,10 +93,9 @@ fn end_snapshot(
     }
     let part: Option<PartRow> = scope.get(&*tables, &(snapshot,))?;
     let mut part = part.ok_or_else(|| impossible("a committed snapshot has no part at home"))?;
-    let PartState::Committed { sealed, lock } = part.state else {
+    let PartState::Committed { sealed } = part.state else {
         return Err(impossible("a committed snapshot's part at home is not").into());
     };
-    locks::check_may_end(lock.as_ref())?;
     let (vault, domain) = (row.opened.vault, row.opened.domain);
     garbage::let_go(scope, tables, (vault, domain), snapshot, sealed)?;
     part.state = PartState::Dropped;
@@ -103,8 +107,11 @@ fn end_snapshot(
     scope.delete::<ListedRow>(tables, &(vault, committed.order))?;
     let name = (vault, row.opened.writer.clone(), row.label.clone(), committed.order);
     scope.delete::<LabelRow>(tables, &name)?;
+    let (vault, writer, label, _) = name;
+    keep::ended(scope, tables, &(vault, writer, label))?;
+    locks::forget(scope, tables, snapshot, &kept)?;
     usage::count(scope, tables, vault, &Usage::default(), &Usage::of_snapshot())?;
-    row.state = SnapshotState::Ended { committed, end, leaf_index };
+    row.state = SnapshotState::Ended { committed, end, leaf_index, lock: kept.lock.map(|lock| lock.terms) };
     scope.put(tables, &(snapshot,), &row)?;
     Ok(Done::Done)
 }
@@ -142,8 +149,9 @@ pub(crate) fn end_part(at: &At<'_>, tables: &mut dyn Tables, ended: &Proved<Ende
         return Err(Refusal::WrongGroup.into());
     }
     let sealed = match row.state {
-        PartState::Committed { sealed, lock } => {
-            locks::check_may_end(lock.as_ref())?;
+        PartState::Committed { sealed } => {
+            let kept = locks::check_may_end(&scope, &*tables, ended.snapshot, at.clock_ms)?;
+            locks::forget(&scope, tables, ended.snapshot, &kept)?;
             sealed
         }
         PartState::Dropped => return Ok(Done::Done),

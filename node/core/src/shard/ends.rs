@@ -23,6 +23,8 @@ pub(crate) enum End {
     AuditBatch,
     /// A token, by the place of its issue.
     Token(u64),
+    /// The waiting of a wish to weaken a lock, by the place of its order.
+    Weakening(u64),
 }
 
 impl End {
@@ -33,6 +35,7 @@ impl End {
             End::Restore(restore) => (3, restore.0),
             End::AuditBatch => (4, 0),
             End::Token(number) => (5, number),
+            End::Weakening(number) => (16, number),
         }
     }
 
@@ -43,6 +46,7 @@ impl End {
             3 => Ok(End::Restore(SessionId(number))),
             4 => Ok(End::AuditBatch),
             5 => Ok(End::Token(number)),
+            16 => Ok(End::Weakening(number)),
             _ => Err(Halt { why: format!("an end of an unknown kind {kind}") }),
         }
     }

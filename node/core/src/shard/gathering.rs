@@ -17,6 +17,7 @@ use strongroom_format::command::Body;
 use strongroom_format::envelope::Envelope;
 use strongroom_format::gathered::{NamedStream, StreamOf, Whole};
 use strongroom_format::id::StreamName;
+use strongroom_format::lock::LockTerms;
 use strongroom_format::outcome::Refusal;
 use strongroom_format::receipt::AuditEvent;
 use strongroom_format::sign::Signed;
@@ -25,7 +26,7 @@ use crate::shard::at::{At, Caller};
 use crate::shard::audit;
 use crate::shard::leases;
 use crate::shard::locks;
-use crate::shard::rows::{IdentityRow, LockRow, PartRow, Ready, SnapshotRow, SnapshotState, TicketState, VaultRow};
+use crate::shard::rows::{IdentityRow, PartRow, Ready, SnapshotRow, SnapshotState, TicketState, VaultRow};
 use crate::shard::scope::TenantScope;
 use crate::shard::shown::{self, Shown};
 use crate::shard::tickets;
@@ -72,7 +73,7 @@ pub(crate) fn gather(
     envelope: &Envelope,
     whole: &Whole,
     vault: &VaultRow,
-    lock: Option<LockRow>,
+    lock: Option<LockTerms>,
 ) -> Ruled<()> {
     let scope = &caller.scope;
     let (mut ticket, _) = tickets::undecided(at, scope, &*tables, whole.ticket)?;
@@ -122,7 +123,7 @@ fn stream(
     vault: &VaultRow,
     named: &NamedStream,
     row: SnapshotRow,
-    of_whole: Option<LockRow>,
+    of_whole: Option<LockTerms>,
 ) -> Ruled<(SnapshotRow, Shown)> {
     let SnapshotState::Ready(ready) = row.state.clone() else {
         return Err(Refusal::NotFound.into());
@@ -146,15 +147,15 @@ fn stream(
     let own = locks::choose(&vault.policy, writer.locks.as_ref(), envelope.requested_lock.as_ref())?;
     let Ready { envelope, digest, order, parts, lying } = ready;
     let lock = stricter(of_whole, own);
-    Ok((row, Shown { snapshot: named.snapshot, envelope, digest, order, parts, lying, lock }))
+    Ok((row, Shown { snapshot: named.snapshot, envelope, digest, order, parts, lying, terms: lock }))
 }
 
 /// A lock that keeps what both promise.
-fn stricter(one: Option<LockRow>, other: Option<LockRow>) -> Option<LockRow> {
+fn stricter(one: Option<LockTerms>, other: Option<LockTerms>) -> Option<LockTerms> {
     let (Some(mut lock), Some(other)) = (one, other) else {
         return one.or(other);
     };
-    lock.terms.mode = lock.terms.mode.max(other.terms.mode);
-    lock.terms.length_ms = lock.terms.length_ms.max(other.terms.length_ms);
+    lock.mode = lock.mode.max(other.mode);
+    lock.length_ms = lock.length_ms.max(other.length_ms);
     Some(lock)
 }

@@ -5,8 +5,8 @@
 //! approvals of others, which these rules cannot verify yet and so refuse (N104). Nobody gets more than its giver may give
 //! (N29). Not here: certificates, which only prove an identity (`node/identity`).
 
-use strongroom_format::command::LockRange;
 use strongroom_format::id::{IdentityId, PublicKey};
+use strongroom_format::lock::LockRange;
 use strongroom_format::outcome::{Done, Refusal};
 use strongroom_format::role::Role;
 use strongroom_format::sign;

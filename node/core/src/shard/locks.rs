@@ -1,33 +1,101 @@
-//! Locks: the promise that a snapshot stays, as far as these rules go: its terms are chosen and recorded at the commit.
+//! Locks: the promise that a snapshot stays. What a lock is, which one a commit gets, when it begins and when it is over.
 //!
-//! A lock has a length and no beginning at first, and without beginning it is locked. These rules begin none and end
-//! none, so what is locked stays (DESIGN.md §7.1). A client's times are labels and enter nowhere (N61). Law:
-//! `laws/locks_are_in_range.rs`. Not here: extending, holds, expiry: they come with the compliance clock.
+//!     commit ──▶ locked, no beginning ──second tick──▶ begins at E + 2 s ──clock at beginning + length · 1.001──▶ over
+//!
+//! A lock without a beginning is locked, and so is what cannot be computed or is not known. The beginning is on `E`,
+//! because the compliance clock may stand and then leap; the end is on the clock, which is never ahead of true time; the
+//! thousandth is the error that a running clock may have (DESIGN.md §7.1). A client's times are labels and enter nowhere
+//! (N61). Each shard begins and ends its own rows. Laws: `laws/locks_only_grow.rs`, `laws/locks_are_whole.rs`.
+//!
+//! Not here: what people ask of locks (`shard/lock_orders.rs`), what home and parts tell each other
+//! (`shard/lock_parts.rs`), which locks keep rules raise (`shard/keep.rs`), what happens to what is not locked any more.
 
-use strongroom_format::command::{LockRange, LockTerms, Policy};
-use strongroom_format::id::PolicyVersion;
+use strongroom_format::id::{SnapshotId, TenantId};
+use strongroom_format::lock::{LockMode, LockRange, LockTerms};
 use strongroom_format::outcome::Refusal;
+use strongroom_format::policy::Policy;
 
-use crate::shard::rows::LockRow;
-use crate::stop::{Ruled, invalid};
+use crate::clock;
+use crate::row::Space;
+use crate::shard::at::At;
+use crate::shard::lock_rows::{Lock, LockRow, UnbegunRow, WeakeningRow};
+use crate::shard::scope::TenantScope;
+use crate::stop::{Ruled, impossible};
+use crate::tables::{Halt, Reads, Tables};
 
 /// No lock is longer: 200 years of 366 days.
 pub const LOCK_MS_MAX: u64 = 200 * 366 * 86_400_000;
+/// At most so many locks begin at one tick; the others begin later, which only makes them longer.
+pub const BEGIN_PER_TICK: usize = 256;
+/// A lock begins so long after `E`: what a false vote can push it by (DESIGN.md §7.2).
+const BEGIN_AFTER_MS: u64 = 2_000;
+/// A lock begins at this tick behind its commit: the first may carry reports that were made before.
+const BEGIN_TICKS: u64 = 2;
 
-/// Refuses a policy whose numbers make no sense: they would be trusted for ever (N63).
-pub(crate) fn check_policy(policy: &Policy) -> Ruled<()> {
-    if policy.version != PolicyVersion(1) {
-        return Err(invalid("a vault's first policy has version 1"));
+/// Why a snapshot, or a part of one, may not go; `None`: neither a lock nor a hold keeps it. Who removes anything asks
+/// this first, in the shard whose rows it removes.
+pub(crate) fn keeps(
+    scope: &TenantScope,
+    reads: &dyn Reads,
+    snapshot: SnapshotId,
+    clock_ms: u64,
+) -> Result<Option<Refusal>, Halt> {
+    Ok(is_locked(row(scope, reads, snapshot)?.as_ref(), clock_ms))
+}
+
+/// The same of a row. No row: unknown, so locked. A hold is named before a lock: it lasts longer.
+pub(crate) fn is_locked(row: Option<&LockRow>, clock_ms: u64) -> Option<Refusal> {
+    let Some(row) = row else {
+        return Some(Refusal::RetentionActive { until_unix_ms: None });
+    };
+    if !row.holds.is_empty() {
+        return Some(Refusal::LegalHold);
     }
-    if LOCK_MS_MAX < policy.lock_max_ms || policy.lock_max_ms < policy.lock_min_ms {
-        return Err(Refusal::LockOutOfRange.into());
+    let lock = row.lock.filter(|lock| !is_over(lock, clock_ms))?;
+    Some(Refusal::RetentionActive { until_unix_ms: Some(lock.until_unix_ms) })
+}
+
+/// What kept a snapshot, or a part of one, until now; a refusal while it still does.
+pub(crate) fn check_may_end(
+    scope: &TenantScope,
+    reads: &dyn Reads,
+    snapshot: SnapshotId,
+    clock_ms: u64,
+) -> Ruled<LockRow> {
+    let row = row(scope, reads, snapshot)?;
+    match is_locked(row.as_ref(), clock_ms) {
+        Some(refusal) => Err(refusal.into()),
+        None => Ok(row.ok_or_else(|| impossible("what nothing is known of is not locked"))?),
     }
-    match &policy.default_lock {
-        Some(default) if !within(default, policy.lock_min_ms, policy.lock_max_ms) => {
-            Err(Refusal::LockOutOfRange.into())
-        }
-        Some(_) | None => Ok(()),
+}
+
+/// Forgets what kept a snapshot, or a part of one, that goes.
+pub(crate) fn forget(
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    snapshot: SnapshotId,
+    row: &LockRow,
+) -> Result<(), Halt> {
+    if let Some(weakening) = &row.weakening {
+        scope.delete::<WeakeningRow>(tables, &(weakening.number,))?;
     }
+    scope.delete::<LockRow>(tables, &(snapshot,))
+}
+
+/// Whether a lock is over.
+pub(crate) fn is_over(lock: &Lock, clock_ms: u64) -> bool {
+    ends_ms(lock).is_some_and(|ends_ms| ends_ms <= clock_ms)
+}
+
+/// What the clock must show for the lock to be over; `None`: it has no beginning, or no such time exists.
+pub(crate) fn ends_ms(lock: &Lock) -> Option<u64> {
+    let LockTerms { length_ms, .. } = lock.terms;
+    lock.begins_ms?.checked_add(length_ms)?.checked_add(length_ms.div_ceil(1000))
+}
+
+/// A snapshot's row in this shard.
+pub(crate) fn row(scope: &TenantScope, reads: &dyn Reads, snapshot: SnapshotId) -> Result<Option<LockRow>, Halt> {
+    scope.get(reads, &(snapshot,))
 }
 
 /// Refuses a range that makes no sense.
@@ -36,92 +104,107 @@ pub(crate) fn check_range(range: &LockRange) -> Ruled<()> {
     if sound { Ok(()) } else { Err(Refusal::LockOutOfRange.into()) }
 }
 
-/// The lock of a snapshot: the vault's default, or what was asked for within both the vault's and the writer's range.
+/// The terms of a snapshot's lock: the vault's default, or what was asked for within both the vault's and the writer's
+/// range.
 pub(crate) fn choose(
     policy: &Policy,
     range: Option<&LockRange>,
     requested: Option<&LockTerms>,
-) -> Ruled<Option<LockRow>> {
-    let terms = match requested {
-        None => policy.default_lock,
-        Some(terms) if Some(*terms) == policy.default_lock => policy.default_lock,
+) -> Ruled<Option<LockTerms>> {
+    match requested {
+        None => Ok(policy.default_lock),
+        Some(terms) if Some(*terms) == policy.default_lock => Ok(policy.default_lock),
         Some(terms) => {
-            let permitted = within(terms, policy.lock_min_ms, policy.lock_max_ms)
-                && range.is_some_and(|range| within(terms, range.min_ms, range.max_ms))
+            let permitted = within(terms.length_ms, policy.lock_min_ms, policy.lock_max_ms)
+                && range.is_some_and(|range| within(terms.length_ms, range.min_ms, range.max_ms))
                 // A mode may be made stricter than the default, never weaker.
                 && policy.default_lock.is_none_or(|default| default.mode <= terms.mode);
-            if !permitted {
-                return Err(Refusal::LockOutOfRange.into());
-            }
-            Some(*terms)
+            if permitted { Ok(Some(*terms)) } else { Err(Refusal::LockOutOfRange.into()) }
         }
-    };
-    Ok(terms.map(|terms| LockRow { terms, begins_ms: None }))
+    }
 }
 
-/// Refuses to end what a lock keeps. Under these rules no lock begins, so none is over.
-pub(crate) fn check_may_end(lock: Option<&LockRow>) -> Ruled<()> {
-    if is_locked(lock) { Err(Refusal::RetentionActive { until_unix_ms: None }.into()) } else { Ok(()) }
+/// Whether a length is one that a range permits. No lock has a length of zero.
+pub(crate) fn within(length_ms: u64, min_ms: u64, max_ms: u64) -> bool {
+    min_ms.max(1) <= length_ms && length_ms <= max_ms.min(LOCK_MS_MAX)
 }
 
-/// Whether a lock keeps what it is on.
-pub(crate) fn is_locked(lock: Option<&LockRow>) -> bool {
-    lock.is_some()
+/// A lock's terms with what keep rules promise.
+pub(crate) fn raised(terms: Option<LockTerms>, promised_ms: u64) -> Option<LockTerms> {
+    match terms {
+        Some(terms) => Some(LockTerms { length_ms: terms.length_ms.max(promised_ms), ..terms }),
+        None if promised_ms == 0 => None,
+        None => Some(LockTerms { mode: LockMode::Governance, length_ms: promised_ms }),
+    }
 }
 
-fn within(terms: &LockTerms, min_ms: u64, max_ms: u64) -> bool {
-    min_ms.max(1) <= terms.length_ms && terms.length_ms <= max_ms
+/// A lock that has just been given.
+pub(crate) fn new(at: &At<'_>, terms: LockTerms) -> Lock {
+    Lock { terms, begins_ms: None, until_unix_ms: at.clock_ms.saturating_add(terms.length_ms) }
+}
+
+/// Writes the first row of a snapshot or part.
+pub(crate) fn establish(
+    at: &At<'_>,
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    snapshot: SnapshotId,
+    row: &LockRow,
+) -> Result<(), Halt> {
+    if row.lock.is_some() {
+        wait(at, scope, tables, snapshot)?;
+    }
+    scope.put(tables, &(snapshot,), row)
+}
+
+/// Puts a lock without beginning into the order of those that wait for theirs.
+pub(crate) fn wait(
+    at: &At<'_>,
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    snapshot: SnapshotId,
+) -> Result<(), Halt> {
+    let tick = at.ticks.checked_add(BEGIN_TICKS).ok_or_else(|| impossible("ticks overflow"))?;
+    Space::whole().put(tables, &(tick, scope.tenant(), snapshot), &UnbegunRow {})
+}
+
+/// At a tick: the locks begin whose turn it is.
+pub(crate) fn begin_what_waits(at: &At<'_>, tables: &mut dyn Tables) -> Result<(), Halt> {
+    let begins_ms = elapsed_unix_ms(&*tables)?.checked_add(BEGIN_AFTER_MS);
+    for (tick, tenant, snapshot) in unbegun(&*tables, BEGIN_PER_TICK)? {
+        if at.ticks < tick {
+            break;
+        }
+        Space::whole().delete::<UnbegunRow>(tables, &(tick, tenant, snapshot))?;
+        let (scope, _) =
+            TenantScope::of(&*tables, tenant)?.ok_or_else(|| impossible("a lock of a tenant that is not here"))?;
+        // It may have been given up since by those who may, and so may have been what it kept.
+        let Some(mut row) = row(&scope, &*tables, snapshot)? else { continue };
+        let Some(lock) = &mut row.lock else { continue };
+        if lock.begins_ms.is_none() {
+            lock.begins_ms = begins_ms;
+            scope.put(tables, &(snapshot,), &row)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether locks wait for their beginning, so that ticks should come.
+pub(crate) fn some_wait(reads: &dyn Reads) -> Result<bool, Halt> {
+    Ok(!unbegun(reads, 1)?.is_empty())
+}
+
+/// `E` on the scale of the compliance clock, in milliseconds since 1970.
+pub(crate) fn elapsed_unix_ms(reads: &dyn Reads) -> Result<u64, Halt> {
+    let clock = clock::now(reads)?;
+    let sum = clock.began_unix_ms.checked_add(clock.elapsed_ms);
+    sum.ok_or_else(|| impossible("the group's time overflows"))
+}
+
+fn unbegun(reads: &dyn Reads, limit: usize) -> Result<Vec<(u64, TenantId, SnapshotId)>, Halt> {
+    let rows = Space::whole().range::<UnbegunRow>(reads, &(), limit)?;
+    Ok(rows.into_iter().map(|(key, _)| key).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use strongroom_format::command::LockMode;
-
-    fn policy(default_ms: Option<u64>, min_ms: u64, max_ms: u64) -> Policy {
-        Policy {
-            version: PolicyVersion(1),
-            default_lock: default_ms.map(|length_ms| LockTerms { mode: LockMode::Governance, length_ms }),
-            lock_min_ms: min_ms,
-            lock_max_ms: max_ms,
-            least_regions: 0,
-        }
-    }
-
-    fn asked(length_ms: u64) -> LockTerms {
-        LockTerms { mode: LockMode::Compliance, length_ms }
-    }
-
-    #[test]
-    fn n63_a_retention_that_makes_no_sense_is_refused_and_never_means_unlocked() {
-        assert!(check_policy(&policy(Some(10), 1, 100)).is_ok());
-        assert!(check_policy(&policy(None, 0, 0)).is_ok());
-        for bad in [policy(Some(0), 0, 10), policy(Some(11), 1, 10), policy(None, 2, 1), policy(None, 0, u64::MAX)] {
-            assert!(check_policy(&bad).is_err(), "{bad:?}");
-        }
-        let range = LockRange { min_ms: 5, max_ms: 50 };
-        for length_ms in [0, 4, 51, 101, u64::MAX] {
-            let chosen = choose(&policy(Some(10), 1, 100), Some(&range), Some(&asked(length_ms)));
-            assert_eq!(chosen, Err(Refusal::LockOutOfRange.into()), "{length_ms}");
-        }
-    }
-
-    #[test]
-    fn n117_a_writer_gets_the_default_unless_its_row_has_a_range() {
-        let policy = policy(Some(10), 1, 100);
-        assert_eq!(choose(&policy, None, None).unwrap().unwrap().terms.length_ms, 10);
-        assert_eq!(choose(&policy, None, Some(&asked(20))), Err(Refusal::LockOutOfRange.into()));
-        let range = LockRange { min_ms: 5, max_ms: 50 };
-        let lock = choose(&policy, Some(&range), Some(&asked(20))).unwrap().unwrap();
-        assert_eq!((lock.terms, lock.begins_ms), (asked(20), None), "locked, without a beginning");
-    }
-
-    #[test]
-    fn a_mode_is_never_weakened_below_the_default() {
-        let mut policy = policy(Some(10), 1, 100);
-        policy.default_lock = Some(asked(10));
-        let range = LockRange { min_ms: 5, max_ms: 50 };
-        let weaker = LockTerms { mode: LockMode::Governance, length_ms: 20 };
-        assert_eq!(choose(&policy, Some(&range), Some(&weaker)), Err(Refusal::LockOutOfRange.into()));
-    }
-}
+mod tests;

@@ -21,8 +21,11 @@ use crate::shard::at::{At, Caller};
 use crate::shard::chunks::{self, In};
 use crate::shard::garbage;
 use crate::shard::leases;
+use crate::shard::lock_parts;
+use crate::shard::lock_rows::LockRow;
+use crate::shard::locks;
 use crate::shard::nodes;
-use crate::shard::rows::{DomainRow, LeasePurpose, LockRow, Lying, PartRow, PartState, TenantRow, WaitingRow, WrapRow};
+use crate::shard::rows::{DomainRow, LeasePurpose, Lying, PartRow, PartState, TenantRow, WaitingRow, WrapRow};
 use crate::shard::scope::TenantScope;
 use crate::shard::sessions;
 use crate::stop::{Ruled, invalid};
@@ -108,16 +111,18 @@ pub(crate) fn seal(
     Ok(Done::Sealed(sealed))
 }
 
-/// Lets a sealed part belong to its snapshot.
+/// Lets a sealed part belong to its snapshot, which is kept so.
 pub(crate) fn commit(
+    at: &At<'_>,
     scope: &TenantScope,
     tables: &mut dyn Tables,
     snapshot: SnapshotId,
     mut row: PartRow,
     sealed: Sealed,
-    lock: Option<LockRow>,
+    kept: &LockRow,
 ) -> Result<(), Halt> {
-    row.state = PartState::Committed { sealed, lock };
+    row.state = PartState::Committed { sealed };
+    locks::establish(at, scope, tables, snapshot, kept)?;
     scope.put(tables, &(snapshot,), &row)
 }
 
@@ -151,14 +156,14 @@ pub(crate) fn decide(at: &At<'_>, tables: &mut dyn Tables, decided: &Proved<Deci
         // Nobody but the home shard has a say, and at home nobody but its own commands.
         return Err(Refusal::WrongGroup.into());
     }
-    match (row.state.clone(), decided.committed) {
-        (PartState::Sealed(sealed), true) => {
-            let lock = decided.lock.map(|terms| LockRow { terms, begins_ms: None });
-            commit(&scope, tables, decided.snapshot, row, sealed, lock)?;
+    match (row.state.clone(), &decided.kept) {
+        (PartState::Sealed(sealed), Some(keeping)) => {
+            let kept = lock_parts::first(at, keeping)?;
+            commit(at, &scope, tables, decided.snapshot, row, sealed, &kept)?;
         }
-        (PartState::Sealed(_) | PartState::Open, false) => drop_part(&scope, tables, decided.snapshot, row)?,
-        (PartState::Committed { .. }, true) | (PartState::Dropped, false) => return Ok(Done::Done),
-        (PartState::Committed { .. }, false) | (PartState::Dropped | PartState::Open, true) => {
+        (PartState::Sealed(_) | PartState::Open, None) => drop_part(&scope, tables, decided.snapshot, row)?,
+        (PartState::Committed { .. }, Some(_)) | (PartState::Dropped, None) => return Ok(Done::Done),
+        (PartState::Committed { .. }, None) | (PartState::Dropped | PartState::Open, Some(_)) => {
             return Err(Refusal::VersionConflict.into());
         }
     }

@@ -18,6 +18,9 @@ use crate::shard::chunks::{self, BLOBS_MAX, In};
 use crate::shard::ends;
 use crate::shard::garbage;
 use crate::shard::identities;
+use crate::shard::lock_parts;
+use crate::shard::lock_questions;
+use crate::shard::locks;
 use crate::shard::members;
 use crate::shard::proofs;
 use crate::shard::rows::{
@@ -57,7 +60,10 @@ pub(crate) fn answer(group: GroupId, reads: &dyn Reads, query: Query) -> Result<
         Query::Waiting { after, limit } => waiting(reads, after, limit),
         Query::Decision { tenant, snapshot } => scoped(reads, tenant, |scope| {
             let row = scope.get::<SnapshotRow>(reads, &(snapshot,))?;
-            Ok(row.map(|row| Answer::Decision(decision(&row.state))))
+            row.map(|row| decision(scope, reads, snapshot, &row.state).map(Answer::Decision)).transpose()
+        }),
+        Query::Kept { tenant, snapshot } => scoped(reads, tenant, |scope| {
+            Ok(locks::row(scope, reads, snapshot)?.map(|row| Answer::Kept { version: row.version }))
         }),
         Query::Tenant { tenant } => {
             let row = Space::whole().get::<TenantRow>(reads, &(tenant,))?;
@@ -191,6 +197,19 @@ pub(crate) fn answer(group: GroupId, reads: &dyn Reads, query: Query) -> Result<
                 | SnapshotState::Aborted => None,
             }))
         }),
+        Query::Lock { tenant, snapshot, by } => {
+            scoped(reads, tenant, |scope| lock_questions::lock_of(scope, reads, snapshot, by.as_ref()))
+        }
+        Query::Behind { after, limit } => {
+            let limit = limit.min(PAGE_MAX) as usize;
+            Ok(Answer::Behind(lock_parts::behind(group, reads, after.as_ref(), limit)?))
+        }
+        Query::Policy { tenant, vault, by } => {
+            scoped(reads, tenant, |scope| lock_questions::policy_of(scope, reads, vault, by.as_ref()))
+        }
+        Query::Preview { tenant, vault, policy, after, limit } => {
+            scoped(reads, tenant, |scope| lock_questions::preview(scope, reads, vault, &policy, after.as_ref(), limit))
+        }
     }
 }
 
@@ -220,7 +239,7 @@ fn view(group: GroupId, reads: &dyn Reads) -> Result<GroupView, Halt> {
         disputed: clock.is_disputed(),
         next_end_ms: ends::next_ms(reads)?,
         next_clock_end_ms: None,
-        waits: clock::waits(&clock),
+        waits: clock::waits(&clock) || locks::some_wait(reads)?,
         clock,
         digest: digest::recorded(reads)?,
         applied: rules::last_applied(reads)?,
@@ -252,14 +271,24 @@ fn ending(reads: &dyn Reads, after: Option<EndingPart>, limit: u32) -> Result<An
     Ok(Answer::Ending(behind.map(|(tenant, snapshot, group)| EndingPart { tenant, snapshot, group }).collect()))
 }
 
-fn decision(state: &SnapshotState) -> Decision {
+fn decision(
+    scope: &TenantScope,
+    reads: &dyn Reads,
+    snapshot: SnapshotId,
+    state: &SnapshotState,
+) -> Result<Decision, Halt> {
     match state {
-        SnapshotState::Open | SnapshotState::Ready(_) => Decision::Open,
-        // One that has ended was committed: a part that waits hears that first, and then of the end.
-        SnapshotState::Committed(committed) | SnapshotState::Ended { committed, .. } => {
-            Decision::Committed { lock: committed.lock.map(|lock| lock.terms) }
+        SnapshotState::Open | SnapshotState::Ready(_) => Ok(Decision::Open),
+        SnapshotState::Committed(_) => {
+            let row = locks::row(scope, reads, snapshot)?;
+            let row = row.ok_or_else(|| impossible("a committed snapshot has no lock row"))?;
+            Ok(Decision::Committed { kept: lock_parts::keeping(&row) })
         }
-        SnapshotState::Aborted => Decision::Aborted,
+        // One that has ended was committed: a part that waits hears that first, and then of the end.
+        SnapshotState::Ended { committed, lock, .. } => {
+            Ok(Decision::Committed { kept: lock_parts::kept_once(committed, *lock) })
+        }
+        SnapshotState::Aborted => Ok(Decision::Aborted),
     }
 }
 
@@ -453,7 +482,8 @@ fn snapshot_view(
     let card = scope.get::<CardRow>(reads, &(opened.vault, opened.writer.clone(), key_epoch))?;
     let card = card.ok_or_else(|| impossible("a committed snapshot's card is not there"))?.card;
     let (vault, writer, domain) = (opened.vault, opened.writer, opened.domain);
-    Ok(Some(SnapshotView { snapshot, vault, writer, domain, key_epoch, label, envelope, card, committed }))
+    let kept = lock_questions::lock_view(scope, reads, snapshot)?;
+    Ok(Some(SnapshotView { snapshot, vault, writer, domain, key_epoch, label, envelope, card, committed, kept }))
 }
 
 fn nodes_of(

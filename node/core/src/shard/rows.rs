@@ -5,15 +5,17 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use strongroom_format::code::Strength;
-use strongroom_format::command::{BlobRef, HandedOver, LockRange, LockTerms, Opened, Policy, Sealed};
+use strongroom_format::command::{BlobRef, HandedOver, Opened, Sealed};
 use strongroom_format::gathered::{ExpectedStream, StreamOf};
 use strongroom_format::id::{
     BlobId, ChunkId, DekId, Digest, DomainId, GroupId, IdentityId, KeyEpoch, LeaseId, Nonce, PublicKey, SessionId,
     SnapshotId, StatementVersion, StreamName, TenantId, TicketId, TreeId, VaultId, VaultName,
 };
 use strongroom_format::label::Label;
+use strongroom_format::lock::{LockRange, LockTerms};
 use strongroom_format::merkle::{Frontier, MerkleHash, Salt};
 use strongroom_format::outcome::Outcome;
+use strongroom_format::policy::Policy;
 use strongroom_format::role::Role;
 use strongroom_format::tree::Totals;
 
@@ -216,6 +218,26 @@ pub struct VaultRow {
     pub policy: Policy,
     /// How it ended; `None`: it has not. The row stays: neither its id nor its name is given again.
     pub end: Option<EndFacts>,
+    /// The wish that its policy only get stricter, or that this is so.
+    pub lock: Option<VaultLock>,
+}
+
+impl VaultRow {
+    /// Whether its policy only gets stricter, at this `E`.
+    pub fn is_locked(&self, now_ms: u64) -> bool {
+        self.lock.as_ref().is_some_and(|lock| lock.due_ms <= now_ms)
+    }
+}
+
+/// A vault's lock.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct VaultLock {
+    /// Who asked for it.
+    pub by: IdentityId,
+    /// From when on it holds, on `E`; until then it may be withdrawn.
+    pub due_ms: u64,
+    /// The same for people, in milliseconds since 1970.
+    pub due_unix_ms: u64,
 }
 
 /// Who ended something, when and why.
@@ -357,6 +379,8 @@ pub enum SnapshotState {
         end: EndFacts,
         /// The leaf in the tenant's audit tree that says so.
         leaf_index: u64,
+        /// The lock that it had, for shards that have not even heard of its commit.
+        lock: Option<LockTerms>,
     },
     /// A stream that waits for its whole: not decided, and not shown.
     Ready(Ready),
@@ -428,10 +452,10 @@ pub struct Committed {
     pub order: u64,
     /// `E` at its commit.
     pub committed_ms: u64,
+    /// The compliance clock at its commit, in milliseconds since 1970: what keep rules go by.
+    pub committed_clock_ms: u64,
     /// The wall clock of the entry's leader in milliseconds since 1970: a label.
     pub committed_unix_ms: u64,
-    /// Its lock.
-    pub lock: Option<LockRow>,
     /// What each shard holds, sorted by group.
     pub parts: Vec<PartRoots>,
     /// How its blobs lay when it was committed.
@@ -447,15 +471,6 @@ pub struct PartRoots {
     pub group: GroupId,
     /// Its roots there, in the order of the envelope.
     pub roots: Vec<TreeId>,
-}
-
-/// A lock. Without a beginning it is locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct LockRow {
-    /// Mode and length.
-    pub terms: LockTerms,
-    /// When it began, on `E`; these rules begin none.
-    pub begins_ms: Option<u64>,
 }
 
 /// A snapshot's envelope.
@@ -499,12 +514,10 @@ pub enum PartState {
     Open,
     /// It waits for the home shard's word; no clock drops it.
     Sealed(Sealed),
-    /// It belongs to a snapshot.
+    /// It belongs to a snapshot. What keeps it stands in its lock row (`shard/lock_rows.rs`).
     Committed {
         /// What it holds.
         sealed: Sealed,
-        /// Its lock.
-        lock: Option<LockRow>,
     },
     /// It holds nothing any more.
     Dropped,
@@ -662,9 +675,11 @@ pub(crate) trait TenantsRow: Row {}
 macro_rules! tenants_rows {
     (named $names:ident; $($row:ty: $name:literal, $bytes_max:expr, $table:expr, $key:ty;)+) => {
         rows! { named $names; $($row: $name, $bytes_max, $table, $key;)+ }
-        $(impl TenantsRow for $row {})+
+        $(impl crate::shard::rows::TenantsRow for $row {})+
     };
 }
+
+pub(crate) use tenants_rows;
 
 rows! {
     named SHARD_TABLES;

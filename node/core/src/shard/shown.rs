@@ -3,15 +3,19 @@
 //! Not here: whether it may be (`shard/snapshots.rs`, for streams of a whole `shard/gathering.rs`).
 
 use strongroom_format::id::{Digest, SnapshotId};
+use strongroom_format::lock::LockTerms;
 use strongroom_format::receipt::{self, AuditEvent};
 
 use crate::shard::at::At;
 use crate::shard::audit;
+use crate::shard::keep;
 use crate::shard::leases;
+use crate::shard::lock_rows::LockRow;
+use crate::shard::locks;
 use crate::shard::parts;
 use crate::shard::rows::{
-    Committed, EnvelopeRow, LabelRow, ListedRow, LockRow, Lying, PartRoots, PartState, SnapshotRow, SnapshotState,
-    Usage,
+    Committed, EnvelopeRow, LabelRow, ListedRow, Lying, PartRoots, PartState, SnapshotRow, SnapshotState, Usage,
+    VaultRow,
 };
 use crate::shard::scope::TenantScope;
 use crate::shard::usage;
@@ -28,7 +32,8 @@ pub(crate) struct Shown {
     /// What each shard holds, sorted by group.
     pub(crate) parts: Vec<PartRoots>,
     pub(crate) lying: Lying,
-    pub(crate) lock: Option<LockRow>,
+    /// The terms of its lock, keep rules aside.
+    pub(crate) terms: Option<LockTerms>,
 }
 
 /// Shows a snapshot whose part at home is sealed. Returns its leaf's number.
@@ -39,7 +44,7 @@ pub(crate) fn show(
     mut row: SnapshotRow,
     shown: Shown,
 ) -> Result<u64, Halt> {
-    let Shown { snapshot, envelope, digest, order, parts, lying, lock } = shown;
+    let Shown { snapshot, envelope, digest, order, parts, lying, terms } = shown;
     let home_part = parts::row(scope, &*tables, snapshot)?;
     let home_part = home_part.ok_or_else(|| impossible("an undecided snapshot has no part at home"))?;
     let PartState::Sealed(sealed) = home_part.state.clone() else {
@@ -55,14 +60,18 @@ pub(crate) fn show(
         leaf_index,
         order,
         committed_ms: at.now_ms,
+        committed_clock_ms: at.clock_ms,
         committed_unix_ms: at.wall_unix_ms,
-        lock,
         parts,
         lying,
         damaged: false,
     });
     leases::end(scope, tables, home_part.lease)?;
-    parts::commit(scope, tables, snapshot, home_part, sealed, lock)?;
+    let policy = scope.get::<VaultRow>(&*tables, &(vault,))?.map(|vault| vault.policy);
+    let policy = policy.ok_or_else(|| impossible("a snapshot is shown in no vault"))?;
+    let promised_ms = keep::committed(at, scope, tables, &policy, &(vault, writer.clone(), row.label.clone()), order)?;
+    let kept = LockRow::committed(locks::raised(terms, promised_ms).map(|terms| locks::new(at, terms)));
+    parts::commit(at, scope, tables, snapshot, home_part, sealed, &kept)?;
     scope.put(tables, &(snapshot,), &row)?;
     scope.put(tables, &(snapshot,), &EnvelopeRow { envelope })?;
     scope.put(tables, &(vault, order), &ListedRow { snapshot })?;

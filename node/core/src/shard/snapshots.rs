@@ -106,7 +106,7 @@ pub(crate) fn commit(
     let vault = vaults::living(scope, &*tables, envelope.vault)?;
     check_against_vault(caller, &*tables, &envelope, &vault)?;
     check_parent(caller, &*tables, &envelope)?;
-    let lock = locks::choose(&vault.policy, caller.row()?.locks.as_ref(), envelope.requested_lock.as_ref())?;
+    let terms = locks::choose(&vault.policy, caller.row()?.locks.as_ref(), envelope.requested_lock.as_ref())?;
 
     let home_part = parts::row(scope, &*tables, envelope.snapshot)?
         .ok_or_else(|| impossible("an undecided snapshot has no part at home"))?;
@@ -133,10 +133,10 @@ pub(crate) fn commit(
             gathering::hold(at, caller, tables, row, &home_part, of, ready)?;
             return Ok(Done::Ready { envelope: digest, strength: lying.strength });
         }
-        Gathered::Whole(whole) => gathering::gather(at, caller, tables, &envelope, whole, &vault, lock)?,
+        Gathered::Whole(whole) => gathering::gather(at, caller, tables, &envelope, whole, &vault, terms)?,
     }
     let shown =
-        Shown { snapshot: envelope.snapshot, envelope: envelope_bytes.to_vec(), digest, order, parts, lying, lock };
+        Shown { snapshot: envelope.snapshot, envelope: envelope_bytes.to_vec(), digest, order, parts, lying, terms };
     let leaf_index = shown::show(at, scope, tables, row, shown)?;
     Ok(Done::Committed { envelope: digest, leaf_index, strength: lying.strength })
 }

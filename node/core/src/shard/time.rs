@@ -9,6 +9,8 @@ use crate::shard::at::At;
 use crate::shard::audit;
 use crate::shard::ends::{self, Due, End};
 use crate::shard::leases;
+use crate::shard::lock_orders;
+use crate::shard::locks;
 use crate::shard::parts;
 use crate::shard::restores;
 use crate::shard::rows::{LeasePurpose, LeaseRow, RestoreRow, SessionRow};
@@ -22,8 +24,9 @@ use crate::tables::{Halt, Tables};
 /// A tick ends at most so many things; the rest waits for the next.
 pub const ENDS_PER_TICK: usize = 256;
 
-/// Ends what is due.
+/// Ends what is due, and begins the locks whose turn it is.
 pub(crate) fn end_what_is_due(at: &At<'_>, tables: &mut dyn Tables) -> Result<Done, Halt> {
+    locks::begin_what_waits(at, tables)?;
     for due in ends::due(&*tables, at.now_ms, ENDS_PER_TICK)? {
         ends::unschedule(tables, &due)?;
         let Some((scope, _)) = TenantScope::of(&*tables, due.tenant)? else {
@@ -59,6 +62,7 @@ fn end(at: &At<'_>, scope: &TenantScope, tables: &mut dyn Tables, due: &Due) -> 
         },
         End::AuditBatch => audit::flush(at, scope, tables),
         End::Token(number) => tokens::end(scope, tables, number),
+        End::Weakening(number) => lock_orders::weaken(at, scope, tables, number),
     }
 }
 

@@ -9,9 +9,9 @@
 //! comes first: a wall clock can only end it, never prolong it. Laws: `laws/tokens_are_used_once.rs`. Not here: which
 //! roles may be given (`roles.rs`), what a token is (`strongroom_format::enrolment`), nodes (`cluster/tokens.rs`).
 
-use strongroom_format::command::LockRange;
 use strongroom_format::enrolment::{Redemption, SignedRedemption};
 use strongroom_format::id::{Digest, IdentityId};
+use strongroom_format::lock::LockRange;
 use strongroom_format::outcome::{Done, Outcome, Redeemed, Refusal};
 use strongroom_format::role::Role;
 

@@ -1,22 +1,22 @@
 //! Vaults and writer cards, at home: what the tenant's root key signed, stored after its signature was verified.
 //!
 //! A vault's id and name are never given again within the tenant; a statement's versions follow one another; a card's
-//! epochs do. Not here: what a statement means (`strongroom_format::statement`), policies' locks (`shard/locks.rs`).
+//! epochs do. Not here: what a statement means (`strongroom_format::statement`), policies (`shard/policies.rs`).
 
 use strongroom_format::codec;
 use strongroom_format::codec::Format;
-use strongroom_format::command::Policy;
-use strongroom_format::id::{DomainId, IdentityId, KeyEpoch, StatementVersion, VaultId};
+use strongroom_format::id::{DomainId, IdentityId, KeyEpoch, PolicyVersion, StatementVersion, VaultId};
 use strongroom_format::outcome::{Done, Refusal};
+use strongroom_format::policy::Policy;
 use strongroom_format::role::Role;
 use strongroom_format::sign::{Signed, SignedError};
 use strongroom_format::statement::{VaultStatement, WriterCard};
 
 use crate::shard::at::Caller;
-use crate::shard::locks;
+use crate::shard::policies;
 use crate::shard::rows::{CardRow, DomainRow, IdentityRow, VaultNameRow, VaultRow};
 use crate::shard::scope::TenantScope;
-use crate::stop::{Ruled, Stop, format_refusal, limit};
+use crate::stop::{Ruled, Stop, format_refusal, invalid, limit};
 use crate::tables::{Halt, Reads, Tables};
 
 /// At most so many vaults of one tenant.
@@ -29,7 +29,10 @@ pub(crate) fn create(caller: &Caller, tables: &mut dyn Tables, statement: &[u8],
     caller.require(&[Role::Admin])?;
     let signed: VaultStatement = open_signed(caller, statement)?;
     check_statement(caller, &signed)?;
-    locks::check_policy(policy)?;
+    policies::check(policy)?;
+    if policy.version != PolicyVersion(1) {
+        return Err(invalid("a vault's first policy has version 1"));
+    }
     if signed.version != StatementVersion(1) {
         return Err(Refusal::StatementVersion { stored: StatementVersion(0) }.into());
     }
@@ -49,6 +52,7 @@ pub(crate) fn create(caller: &Caller, tables: &mut dyn Tables, statement: &[u8],
         statement_version: signed.version,
         policy: policy.clone(),
         end: None,
+        lock: None,
     };
     scope.put(tables, &(signed.vault,), &row)?;
     scope.put(tables, &(signed.name,), &VaultNameRow { vault: signed.vault })?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use strongroom_format::codec;
 use strongroom_format::command::{
-    Attested, BlobRef, Body, LockTerms, OpenSnapshot, Opened, RegisteredChunk, Sealed, SignedCommand,
+    Attested, BlobRef, Body, OpenSnapshot, Opened, RegisteredChunk, Sealed, SignedCommand,
 };
 use strongroom_format::envelope::{Envelope, Mac, ManifestRoot, PartRoot};
 use strongroom_format::gathered::Gathered;
@@ -12,6 +12,7 @@ use strongroom_format::id::{
     BlobId, ChunkId, DekId, GroupId, KeyEpoch, LeaseId, PolicyVersion, SnapshotId, StatementVersion, TreeId,
 };
 use strongroom_format::keys::DomainKeys;
+use strongroom_format::lock::LockTerms;
 use strongroom_format::outcome::{Done, Outcome};
 use strongroom_format::sign::Signed;
 use strongroom_format::tree::{Child, LeafEntry, Node, tree_id};

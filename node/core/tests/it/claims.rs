@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use strongroom_core::claims::{Claim, Statement};
 use strongroom_core::electorates::Electorate;
 use strongroom_core::entry::{Decided, EntryCommand, Filled, NodeCommand, Replaced, Reported, ShardFacts, Standing};
+use strongroom_core::locking::{Keeping, PartKeeping, PartKept};
 use strongroom_core::query::{Answer, Query};
 use strongroom_core::shard::rows::PartState;
 use strongroom_core::tables::MemoryTables;
@@ -211,15 +212,16 @@ fn n34_a_part_is_decided_by_its_home_shards_majority_alone() {
     let mut world = World::new();
     let (mut backup, home, other) = sealed(&mut world);
     let tenant = world.tenant("acme").id;
-    for committed in [false, true] {
-        let decided = Decided { home, tenant, snapshot: backup.snapshot, committed, lock: None };
+    let keeping = Keeping { version: 0, terms: None, until_unix_ms: 0, left_ms: 0, holds: Vec::new() };
+    for kept in [None, Some(keeping)] {
+        let decided = Decided { home, tenant, snapshot: backup.snapshot, kept };
         let elsewhere = Decided { snapshot: SnapshotId::from_bytes(fixed("another")), ..decided.clone() };
         let said = node_said(&decided, NodeCommand::DecidePart);
         refuse_all(&mut world, other, home, &elsewhere.into(), &said);
     }
     // A shard's own voters do not speak for its home.
     let own = world.map().electorate(other).unwrap();
-    let decided = Decided { home, tenant, snapshot: backup.snapshot, committed: false, lock: None };
+    let decided = Decided { home, tenant, snapshot: backup.snapshot, kept: None };
     let signatures = majority_of(&own, decided.clone().into());
     let said = NodeCommand::DecidePart(Attested { value: decided, signatures });
     assert_eq!(refused(world.group(other).rogue(said)), Refusal::Unattested);
@@ -229,6 +231,23 @@ fn n34_a_part_is_decided_by_its_home_shards_majority_alone() {
         panic!()
     };
     assert!(matches!(part.state, PartState::Committed { .. }));
+}
+
+#[test]
+fn what_keeps_a_part_changes_on_its_home_shards_majority_alone() {
+    let mut world = World::new();
+    let (mut backup, home, other) = sealed(&mut world);
+    let (tenant, snapshot) = (world.tenant("acme").id, backup.snapshot);
+    done(backup.commit(&mut world));
+    assert_eq!(world.decide(), 2);
+    let keeping = Keeping { version: 9, terms: None, until_unix_ms: 0, left_ms: 0, holds: Vec::new() };
+    let told = PartKeeping { home, group: other, tenant, snapshot, keeping };
+    let elsewhere = PartKeeping { snapshot: SnapshotId::from_bytes(fixed("another")), ..told.clone() };
+    refuse_all(&mut world, other, home, &elsewhere.into(), &node_said(&told, NodeCommand::KeepPart));
+    // Nor does home believe that a part is kept but on the majority of its shard.
+    let kept = PartKept { home, group: other, tenant, snapshot, version: 0 };
+    let elsewhere = PartKept { version: 1, ..kept.clone() };
+    refuse_all(&mut world, home, other, &elsewhere.into(), &node_said(&kept, NodeCommand::PartKept));
 }
 
 #[test]

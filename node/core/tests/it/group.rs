@@ -141,6 +141,8 @@ impl Group {
             NodeCommand::TellElectorate(said) => self.sign_claim(said),
             NodeCommand::EndPart(said) => self.sign_claim(said),
             NodeCommand::PartEnded(said) => self.sign_claim(said),
+            NodeCommand::KeepPart(said) => self.sign_claim(said),
+            NodeCommand::PartKept(said) => self.sign_claim(said),
             NodeCommand::Found(_)
             | NodeCommand::Tick(_)
             | NodeCommand::RebuildReplica(_)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use strongroom_core::cluster::rows::Changing;
 use strongroom_core::entry::{Decided, EntryCommand, NodeCommand, Reported};
+use strongroom_core::locking::Keeping;
 use strongroom_core::query::{Answer, Decision, Query};
 use strongroom_core::shard::rows::PartState;
 use strongroom_format::command::{BlobRef, Body, HandedOver, OperatorBody, RegisteredChunk};
@@ -212,6 +213,11 @@ enum Step {
         group: u32,
         what: u8,
     },
+}
+
+/// A lie about what keeps a part: nothing.
+fn unlocked() -> Keeping {
+    Keeping { version: 0, terms: None, until_unix_ms: 0, left_ms: 0, holds: Vec::new() }
 }
 
 /// Few of six.
@@ -640,8 +646,7 @@ impl Play {
                         home: if what < 2 { home } else { GroupId(group) },
                         tenant,
                         snapshot: backup.snapshot,
-                        committed: what % 2 == 0,
-                        lock: None,
+                        kept: (what % 2 == 0).then(unlocked),
                     })),
                     4 => NodeCommand::HideBlob(claim(Reported {
                         home,
@@ -702,13 +707,13 @@ impl Play {
                     continue;
                 };
                 let agrees = match (&decision, &part.state) {
-                    (Decision::Committed { lock }, PartState::Committed { lock: of_part, sealed }) => {
+                    (Decision::Committed { .. }, PartState::Committed { sealed }) => {
                         let content = backup.contents.get(group).map(id_of);
                         prop_assert!(
                             content.is_none_or(|root| sealed.roots.first() == Some(&root))
                                 || backup.sealed[group].roots == sealed.roots
                         );
-                        *lock == of_part.map(|lock| lock.terms)
+                        true
                     }
                     (Decision::Committed { .. }, _) => false,
                     (Decision::Open | Decision::Aborted, PartState::Committed { .. }) => false,

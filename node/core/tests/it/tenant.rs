@@ -2,13 +2,15 @@
 
 use strongroom_format::chunk::Chunking;
 use strongroom_format::codec;
-use strongroom_format::command::{Body, Command, LockMode, LockTerms, Policy, SignedCommand};
+use strongroom_format::command::{Body, Command, SignedCommand};
 use strongroom_format::enrolment::{Redemption, SignedRedemption, request_digest, token_digest};
 use strongroom_format::id::{
     DekId, Digest, GroupId, KeyEpoch, PolicyVersion, SetVersion, StatementVersion, TenantId, TenantTag, VaultId,
     VaultTag,
 };
 use strongroom_format::keys::{DomainKeys, RestorerKey, RootKey, WriterKey};
+use strongroom_format::lock::{LockMode, LockTerms};
+use strongroom_format::policy::{KeepRules, Policy};
 use strongroom_format::role::Role;
 use strongroom_format::seal::Dek;
 use strongroom_format::sign::{self, Signed, SigningKey};
@@ -42,6 +44,7 @@ pub const ADMIN: &str = "ada";
 pub const RESTORER: &str = "rita";
 pub const APPROVER: &str = "berta";
 pub const AUDITOR: &str = "albert";
+pub const LEGAL: &str = "lena";
 pub const WRITER: &str = "web-1";
 pub const OTHER_WRITER: &str = "web-2";
 
@@ -74,6 +77,7 @@ impl Tenant {
         };
         let mut identities =
             vec![person(ADMIN, &[Role::Admin]), person(AUDITOR, &[Role::Auditor]), person(RESTORER, &[Role::Restorer])];
+        identities.push(person(LEGAL, &[Role::Legal]));
         identities.extend(self.more_admins.iter().map(|name| person(name, &[Role::Admin])));
         identities.sort_by(|one, other| one.identity.cmp(&other.identity));
         FoundingRecord {
@@ -183,6 +187,8 @@ pub fn policy() -> Policy {
         lock_min_ms: 24 * HOUR_MS,
         lock_max_ms: 60 * 24 * HOUR_MS,
         least_regions: 0,
+        keep: KeepRules::default(),
+        expected_every_ms: None,
     }
 }
 

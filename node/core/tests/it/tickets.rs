@@ -5,10 +5,11 @@ use strongroom_core::query::{Answer, Decision, Query, TicketView};
 use strongroom_core::shard::TICKETS_MAX;
 use strongroom_core::shard::rows::TicketState;
 use strongroom_format::codec;
-use strongroom_format::command::{Body, LockMode, LockRange, LockTerms};
+use strongroom_format::command::Body;
 use strongroom_format::ending::EndOrder;
 use strongroom_format::gathered::{ExpectedStream, Gathered, NamedStream, OpenTicket, StreamOf, Whole};
 use strongroom_format::id::{SnapshotId, StreamName, TicketId};
+use strongroom_format::lock::{LockMode, LockRange, LockTerms};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
 use strongroom_format::role::Role;
@@ -427,7 +428,7 @@ fn every_stream_gets_the_lock_of_the_whole_or_a_stricter_one_of_its_own() {
     let mut all = whole(&mut world, WRITER, "t", "whole", streams);
     done(all.commit(&mut world));
     let lock = |snapshot| match decision(&world, snapshot) {
-        Decision::Committed { lock } => lock.unwrap(),
+        Decision::Committed { kept } => kept.terms.unwrap(),
         other => panic!("{other:?}"),
     };
     assert_eq!((lock(plain.snapshot), lock(all.snapshot)), (default, default));

@@ -96,8 +96,7 @@ fn no_clock_of_its_own_drops_a_sealed_part() {
         assert!(matches!(state_of(&world, &backup, *group), PartState::Committed { .. }));
     }
     // The home shard's word does not flip.
-    let decided =
-        Decided { home, tenant: world.tenant("acme").id, snapshot: backup.snapshot, committed: false, lock: None };
+    let decided = Decided { home, tenant: world.tenant("acme").id, snapshot: backup.snapshot, kept: None };
     let outcome = world.group(others[0]).node(NodeCommand::DecidePart(claim(decided.clone())));
     assert_eq!(refused(outcome), Refusal::VersionConflict);
     let by_another = Decided { home: others[1], ..decided };

@@ -4,9 +4,10 @@ use strongroom_core::entry::{EntryCommand, NodeCommand};
 use strongroom_core::query::{Answer, Query, TokenView};
 use strongroom_core::shard::rows::IdentityRow;
 use strongroom_format::codec;
-use strongroom_format::command::{Body, LockRange, OperatorBody};
+use strongroom_format::command::{Body, OperatorBody};
 use strongroom_format::enrolment::{Redemption, SignedRedemption};
 use strongroom_format::id::{ClusterEpoch, GroupId, TenantId};
+use strongroom_format::lock::LockRange;
 use strongroom_format::outcome::{Done, Outcome, Redeemed, Refusal};
 use strongroom_format::role::Role;
 

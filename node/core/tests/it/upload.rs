@@ -2,14 +2,15 @@
 
 use strongroom_core::query::{Answer, Query, SnapshotRef};
 use strongroom_core::shard::UNREPORTED_MAX;
-use strongroom_core::shard::rows::LockRow;
 use strongroom_format::code::Strength;
 use strongroom_format::codec;
-use strongroom_format::command::{BlobRef, Body, HandedOver, LockMode, LockRange, LockTerms, Policy, Sealed};
+use strongroom_format::command::{BlobRef, Body, HandedOver, Sealed};
 use strongroom_format::id::{
     ChunkId, DekId, Digest, GroupId, KeyEpoch, PolicyVersion, SetVersion, Slot, SnapshotId, StatementVersion, TreeId,
 };
+use strongroom_format::lock::{LockMode, LockRange, LockTerms};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
+use strongroom_format::policy::Policy;
 use strongroom_format::role::Role;
 use strongroom_format::tree::{Child, Node, Totals};
 
@@ -393,10 +394,13 @@ fn n61_client_times_are_labels_and_leave_the_lock_as_it_is() {
         let snapshot = SnapshotRef::Id(backup.snapshot);
         let query = Query::Snapshot { tenant: tenant.id, snapshot, vault: None, by: None };
         let Answer::Snapshots(page) = world.groups[&tenant.home].ask(&query) else { panic!() };
-        locks.push(page.snapshots[0].committed.lock);
+        locks.push(page.snapshots[0].kept.lock.clone().unwrap());
     }
     let terms = LockTerms { mode: LockMode::Governance, length_ms: 30 * 24 * HOUR_MS };
-    assert_eq!(locks, [Some(LockRow { terms, begins_ms: None }); 3]);
+    for lock in &locks {
+        assert_eq!((lock.terms, lock.begun, lock.over), (terms, false, false));
+        assert_eq!(*lock, locks[0]);
+    }
 }
 
 #[test]

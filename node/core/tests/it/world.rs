@@ -9,6 +9,7 @@ use strongroom_core::entry::{
     Decided, Ended, EntryCommand, Filled, NodeCommand, PartEnded, RebuildRequest, Replaced, ShardFacts, TenantFacts,
 };
 use strongroom_core::genesis::{Genesis, GenesisIssuer, GenesisNode, GenesisOperator};
+use strongroom_core::locking::{PartKeeping, PartKept};
 use strongroom_core::query::{Answer, ClusterMap, Decision, EndingPart, Query};
 use strongroom_format::code::Code;
 use strongroom_format::command::{Body, Command, OperatorBody, OperatorCommand, SignedCommand};
@@ -339,13 +340,13 @@ impl World {
             };
             for part in parts {
                 let (tenant, snapshot, home) = (part.tenant, part.snapshot, part.home);
-                let (committed, lock) = match self.groups[&home].ask(&Query::Decision { tenant, snapshot }) {
-                    Answer::Decision(Decision::Committed { lock }) => (true, lock),
-                    Answer::Decision(Decision::Aborted) => (false, None),
+                let kept = match self.groups[&home].ask(&Query::Decision { tenant, snapshot }) {
+                    Answer::Decision(Decision::Committed { kept }) => Some(kept),
+                    Answer::Decision(Decision::Aborted) => None,
                     Answer::Decision(Decision::Open) => continue,
                     other => panic!("{other:?}"),
                 };
-                let decided = Decided { home, tenant, snapshot, committed, lock };
+                let decided = Decided { home, tenant, snapshot, kept };
                 match self.group(group).node(NodeCommand::DecidePart(claim(decided))) {
                     // It decides nothing now, and is told again.
                     Outcome::Refused(Refusal::DigestsDisagree) => {}
@@ -374,6 +375,33 @@ impl World {
                         told += 1;
                     }
                 }
+            }
+        }
+        told
+    }
+
+    /// Tells shards what they are behind with, and the home shards that they are not any more: what the keeping worker
+    /// does.
+    pub fn carry_locks(&mut self) -> usize {
+        let mut told = 0;
+        for home in self.shards() {
+            let Answer::Behind(behind) = self.groups[&home].ask(&Query::Behind { after: None, limit: 100 }) else {
+                panic!()
+            };
+            for one in behind {
+                let PartKeeping { group, tenant, snapshot, .. } = one;
+                let version = one.keeping.version;
+                match self.group(group).node(NodeCommand::KeepPart(claim(one))) {
+                    // Not decided there yet, or it decides nothing now: it is told again.
+                    Outcome::Refused(Refusal::NotFound | Refusal::DigestsDisagree) => continue,
+                    outcome => drop(done(outcome)),
+                }
+                let said = PartKept { home, group, tenant, snapshot, version };
+                match self.group(home).node(NodeCommand::PartKept(claim(said))) {
+                    Outcome::Refused(Refusal::DigestsDisagree) => {}
+                    outcome => drop(done(outcome)),
+                }
+                told += 1;
             }
         }
         told

@@ -1,18 +1,22 @@
 //! Commands and outcomes: one sample of each variant, so that their numbers and fields stay what they are.
 
+use strongroom_format::approval::Approval;
 use strongroom_format::code::Strength;
 use strongroom_format::codec::{self, Format};
 use strongroom_format::command::{
-    Approval, Attested, BlobRef, Body, Command, HandedOver, LockMode, LockRange, LockTerms, MemberSignature,
-    OpenSnapshot, Opened, OperatorBody, OperatorCommand, Policy, RegisteredChunk, Sealed,
+    Attested, BlobRef, Body, Command, HandedOver, MemberSignature, OpenSnapshot, Opened, OperatorBody, OperatorCommand,
+    RegisteredChunk, Sealed,
 };
 use strongroom_format::ending::EndOrder;
 use strongroom_format::gathered::{ExpectedStream, OpenTicket};
 use strongroom_format::id::{
-    BlobId, ChunkId, GroupId, KeyEpoch, LeaseId, Nonce, PolicyVersion, PublicKey, ReplicaId, SessionId, SetVersion,
-    Signature, Slot, StatementVersion, TreeId, VaultId,
+    BlobId, ChunkId, GroupId, HoldName, KeyEpoch, LeaseId, Nonce, PolicyVersion, PublicKey, ReplicaId, SessionId,
+    SetVersion, Signature, Slot, StatementVersion, TreeId, VaultId,
 };
+use strongroom_format::lock::{LockMode, LockRange, LockTerms, Longer};
+use strongroom_format::lock_order::LockOrder;
 use strongroom_format::outcome::{Done, Outcome, Redeemed, Refusal};
+use strongroom_format::policy::{KeepRules, Policy};
 use strongroom_format::role::{Plane, Role};
 
 use crate::golden;
@@ -91,6 +95,8 @@ fn bodies() -> Vec<Body> {
                 lock_min_ms: 0,
                 lock_max_ms: u64::MAX,
                 least_regions: 1,
+                keep: KeepRules::default(),
+                expected_every_ms: None,
             },
         },
         Body::UpdateStatement { statement: fixed::<40>("statement 2").to_vec() },
@@ -151,6 +157,42 @@ fn bodies() -> Vec<Body> {
         Body::AbortTicket { ticket: stream_of().ticket },
         Body::End(EndOrder::DeleteSnapshot { snapshot: snapshot(), reason: "old".into() }),
         Body::End(EndOrder::DeleteVault { vault: vault(), reason: "empty".into() }),
+    ]
+    .into_iter()
+    .chain(lock_orders().into_iter().map(Body::Lock))
+    .collect()
+}
+
+fn lock_orders() -> Vec<LockOrder> {
+    let (vault, snapshot, reason) = (vault(), snapshot(), "why");
+    let hold: HoldName = "case-7".parse().unwrap();
+    vec![
+        LockOrder::SetPolicy {
+            vault,
+            policy: Policy {
+                version: PolicyVersion(2),
+                default_lock: None,
+                lock_min_ms: 0,
+                lock_max_ms: 3_153_600_000_000,
+                least_regions: 0,
+                keep: KeepRules { last: 7, hourly: 24, daily: 7, weekly: 5, monthly: 12, yearly: 10 },
+                expected_every_ms: Some(86_400_000),
+            },
+            reason: reason.into(),
+            approvals: Vec::new(),
+        },
+        LockOrder::LockVault { vault, cooling_off_ms: 259_200_000, reason: reason.into(), approvals: Vec::new() },
+        LockOrder::WithdrawVaultLock { vault, reason: reason.into() },
+        LockOrder::ExtendLock {
+            snapshot,
+            mode: LockMode::Compliance,
+            longer: Longer::Until { date_unix_ms: 1_900_000_000_000 },
+            reason: reason.into(),
+        },
+        LockOrder::WeakenLock { snapshot, length_ms: 0, reason: reason.into(), approvals: Vec::new() },
+        LockOrder::CancelWeakening { snapshot, reason: reason.into() },
+        LockOrder::AddHold { snapshot, hold: hold.clone(), reason: reason.into() },
+        LockOrder::RemoveHold { snapshot, hold, reason: reason.into(), approvals: Vec::new() },
     ]
 }
 
@@ -288,6 +330,9 @@ pub fn outcomes() -> Vec<Outcome> {
         Refusal::Pinned,
         Refusal::VaultNotEmpty,
         Refusal::WholeStands { whole: snapshot() },
+        Refusal::LegalHold,
+        Refusal::VaultLocked,
+        Refusal::LockCannotShrink { until_unix_ms: 7 },
         Refusal::Unattested,
     ];
     let done = done.into_iter().map(Outcome::Done);
@@ -307,8 +352,11 @@ fn lines<T: Format + std::fmt::Debug>(values: &[T], name: impl Fn(&T) -> String)
 #[test]
 fn commands_keep_their_numbers_and_bytes() {
     let is_end = |command: &Command| matches!(command.body, Body::End(_));
+    let is_lock = |command: &Command| matches!(command.body, Body::Lock(_));
     let (ends, others): (Vec<_>, Vec<_>) = commands().into_iter().partition(is_end);
-    for (at, command) in (0..).zip(others).chain((EndOrder::FIRST_KIND..).zip(ends)) {
+    let (locks, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_lock);
+    let (ends, locks) = ((EndOrder::FIRST_KIND..).zip(ends), (LockOrder::FIRST_KIND..).zip(locks));
+    for (at, command) in (0..).zip(others).chain(ends).chain(locks) {
         assert_eq!(command.body.kind(), at, "a sample of each variant, in order");
     }
     golden::text("commands-1.txt", &lines(&commands(), |command| format!("{:?}", command.body)));

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use strongroom_format::chunk::Chunking;
 use strongroom_format::code::{Code, Strength};
 use strongroom_format::codec;
-use strongroom_format::command::{LockMode, LockTerms};
 use strongroom_format::envelope::{Envelope, Mac, ManifestRoot, PartRoot};
 use strongroom_format::gathered::{Gathered, NamedStream, StreamOf, Whole};
 use strongroom_format::id::{
@@ -13,6 +12,7 @@ use strongroom_format::id::{
     SnapshotId, StatementVersion, TenantId, TenantTag, TicketId, TreeId, VaultId, VaultTag,
 };
 use strongroom_format::keys::{RestorerKey, RootKey, WriterKey};
+use strongroom_format::lock::{LockMode, LockTerms};
 use strongroom_format::merkle::{Frontier, MerkleHash, NodeAt, Salt};
 use strongroom_format::receipt::{AuditEvent, AuditRecord, Checkpoint, Committed, Receipt, Voters};
 use strongroom_format::role::Role;
