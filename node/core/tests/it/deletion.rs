@@ -5,19 +5,25 @@ use strongroom_core::query::{Answer, Query, SnapshotRef};
 use strongroom_core::shard::rows::{PartState, Usage};
 use strongroom_format::command::Body;
 use strongroom_format::ending::EndOrder;
-use strongroom_format::id::{GroupId, SnapshotId};
+use strongroom_format::id::{GroupId, HoldName, SnapshotId};
+use strongroom_format::lock_order::LockOrder;
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
 
 use crate::backup::{Backup, back_up};
 use crate::group::{HOUR_MS, claim, done, identity, refused};
-use crate::tenant::{ADMIN, AUDITOR, OTHER_WRITER, RESTORER, WRITER};
+use crate::tenant::{ADMIN, AUDITOR, LEGAL, OTHER_WRITER, RESTORER, WRITER};
 use crate::world::World;
 
 fn delete(world: &mut World, tenant: &str, who: &str, snapshot: SnapshotId) -> Outcome {
     let mut session = world.open_session(tenant, who);
     let order = EndOrder::DeleteSnapshot { snapshot, reason: "no more use".into() };
     world.submit(tenant, who, &mut session, Body::End(order))
+}
+
+fn order(world: &mut World, who: &str, order: LockOrder) -> Outcome {
+    let mut session = world.open_session("acme", who);
+    world.submit("acme", who, &mut session, Body::Lock(order))
 }
 
 fn delete_vault(world: &mut World, tenant: &str) -> Outcome {
@@ -53,6 +59,30 @@ fn n57_a_locked_snapshot_is_deleted_by_nobody() {
         assert!(expected && (group == home) == (refusal == Refusal::Unattested), "{group}: {refusal:?}");
         assert!(matches!(part(&world, "acme", group, snapshot), PartState::Committed { .. }));
     }
+}
+
+#[test]
+fn n57_n60_what_was_locked_and_held_goes_once_neither_keeps_it_in_any_shard() {
+    let mut world = World::new();
+    let snapshot = back_up(&mut world, "acme", WRITER, "one", &["a", "b", "c"]);
+    let others = world.tenant("acme").groups.len() - 1;
+    let (hold, reason) = ("case-1".parse::<HoldName>().unwrap(), "a case".to_owned());
+    let add = LockOrder::AddHold { snapshot, hold: hold.clone(), reason: reason.clone() };
+    let remove = LockOrder::RemoveHold { snapshot, hold, reason, approvals: Vec::new() };
+    done(order(&mut world, LEGAL, add.clone()));
+    assert_eq!(world.carry_locks(), others);
+    for _ in 0..4 {
+        world.pass(31 * 24 * HOUR_MS);
+    }
+    assert_eq!(refused(delete(&mut world, "acme", ADMIN, snapshot)), Refusal::LegalHold, "the lock is over");
+    done(order(&mut world, LEGAL, remove));
+    let behind = refused(delete(&mut world, "acme", ADMIN, snapshot));
+    assert_eq!(behind, Refusal::RetentionActive { until_unix_ms: None }, "the others still hold it");
+    assert_eq!(world.carry_locks(), others);
+    done(delete(&mut world, "acme", ADMIN, snapshot));
+    assert_eq!(world.tell_ends(), others);
+    assert_eq!(refused(order(&mut world, LEGAL, add)), Refusal::NotFound, "nothing keeps what has gone");
+    assert_eq!(world.carry_locks(), 0);
 }
 
 #[test]

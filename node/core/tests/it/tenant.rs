@@ -163,13 +163,13 @@ impl Tenant {
         }
     }
 
-    /// Signed where it must be.
     /// The policy of its vault.
     pub fn policy(&self) -> Policy {
         let policy = policy();
         if self.unlocked { Policy { default_lock: None, ..policy } } else { policy }
     }
 
+    /// Signed where it must be.
     pub fn seal_command(&self, who: &str, command: &Command) -> SignedCommand {
         if command.body.is_deciding() {
             sign::sign_command(command, &self.key(who))
