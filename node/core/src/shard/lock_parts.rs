@@ -99,7 +99,8 @@ fn grow(at: &At<'_>, elapsed_unix_ms: u64, row: &mut LockRow, keeping: &Keeping)
     row.lock = match keeping.terms {
         None => under_compliance,
         Some(terms) => {
-            let begins_ms = current.and_then(|lock| lock.begins_ms);
+            // Also where it is over: a word about holds alone does not let it begin anew.
+            let begins_ms = row.lock.and_then(|lock| lock.begins_ms);
             let begun_for_ms = begins_ms.map_or(0, |begins_ms| elapsed_unix_ms.saturating_sub(begins_ms));
             // Too long to be counted is locked for ever.
             let left_ms = if keeping.left_ms == 0 { 0 } else { keeping.left_ms.saturating_add(begun_for_ms) };

@@ -135,7 +135,7 @@ fn identities_are_listed_by_pages_closed_ones_too() {
     };
     let all = page(None, 100);
     let names: Vec<String> = all.iter().map(|(one, _)| one.to_string()).collect();
-    assert_eq!(names, ["ada", "rita", "berta", "web-1", "web-2", "albert"], "by length, then by letters");
+    assert_eq!(names, ["ada", "lena", "rita", "berta", "web-1", "web-2", "albert"], "by length, then by letters");
     assert!(all.iter().all(|(one, row)| row.open == (one.to_string() != WRITER)));
     let mut paged = Vec::new();
     while let Some(last) = page(paged.last().map(|(one, _): &(_, _)| one).cloned(), 2).into_iter().next() {
