@@ -244,7 +244,7 @@ impl Claim {
             }
             Claim::Kept(PartKept { tenant, snapshot, .. }) => Query::Kept { tenant: *tenant, snapshot: *snapshot },
             Claim::Reported(Reported { tenant, vault, domain, of, .. }) => {
-                Query::Reported { tenant: *tenant, vault: *vault, domain: *domain, of: of.clone() }
+                Query::Reported { tenant: *tenant, vault: *vault, domain: *domain, of: *of }
             }
             Claim::Filled(_) => Query::Shard,
             Claim::Ended(Ended { tenant, snapshot, .. }) => {
