@@ -3,7 +3,7 @@
 //!     FoundShard ──▶ AdmitTenant ──▶ clients' commands · ticks · words of other groups
 //!
 //! One concept a file: `admission` (who, and where a command goes), `sessions`, `identities`, `tokens`, `vaults`, `leases`,
-//! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `policies`, `locks`, `keep`, `deletion`,
+//! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `living`, `policies`, `locks`, `keep`, `deletion`,
 //! `garbage`, `release`, `restores`, `audit`, `time`, `others` (whose word counts); `questions` and `proofs` answer. Not here:
 //! who lives where (`cluster.rs`).
 
@@ -18,6 +18,7 @@ mod gathering;
 mod identities;
 pub(crate) mod keep;
 mod leases;
+mod living;
 mod lock_orders;
 mod lock_parts;
 mod lock_questions;
@@ -74,7 +75,8 @@ use crate::voters::VOTER_TABLES;
 
 pub use self::chunks::UNREPORTED_MAX;
 pub use self::garbage::COLLECT_MAX;
-pub use self::lock_orders::{HOLDS_MAX, WEAKEN_AFTER_MS};
+pub use self::lock_orders::WEAKEN_AFTER_MS;
+pub use self::lock_rows::HOLDS_MAX;
 pub use self::locks::{BEGIN_PER_TICK, LOCK_MS_MAX};
 pub use self::sessions::{SESSIONS_MAX, WINDOW};
 pub use self::snapshots::UNDECIDED_MAX;

@@ -22,6 +22,7 @@ use crate::shard::at::{At, Caller};
 use crate::shard::audit;
 use crate::shard::garbage;
 use crate::shard::keep;
+use crate::shard::living;
 use crate::shard::locks;
 use crate::shard::rows::{
     EndFacts, EndingRow, EnvelopeRow, LabelRow, ListedRow, PartRow, PartState, PinRow, SnapshotRow, SnapshotState,
@@ -29,7 +30,6 @@ use crate::shard::rows::{
 };
 use crate::shard::scope::TenantScope;
 use crate::shard::usage;
-use crate::shard::vaults;
 use crate::stop::{Ruled, impossible, invalid};
 use crate::tables::{Halt, Reads, Tables};
 use crate::text;
@@ -128,7 +128,7 @@ fn standing_whole(scope: &TenantScope, reads: &dyn Reads, of: Option<&StreamOf>)
 
 /// Ends a vault in which no snapshot is left. What uploads to it are under way are refused at their commit.
 fn end_vault(scope: &TenantScope, tables: &mut dyn Tables, vault: VaultId, end: EndFacts) -> Ruled<Done> {
-    let mut row: VaultRow = vaults::living(scope, &*tables, vault)?;
+    let mut row: VaultRow = living::vault(scope, &*tables, vault)?;
     if !scope.range::<ListedRow>(&*tables, &(vault,), 1)?.is_empty() {
         return Err(Refusal::VaultNotEmpty.into());
     }

@@ -19,7 +19,7 @@ use crate::shard::at::{At, Caller};
 use crate::shard::audit;
 use crate::shard::ends::{self, End};
 use crate::shard::lock_parts;
-use crate::shard::lock_rows::{Lock, LockRow, Weakening, WeakeningRow};
+use crate::shard::lock_rows::{HOLDS_MAX, Lock, LockRow, Weakening, WeakeningRow};
 use crate::shard::locks::{self, LOCK_MS_MAX};
 use crate::shard::rows::{SnapshotRow, SnapshotState, VaultRow};
 use crate::shard::scope::TenantScope;
@@ -29,8 +29,6 @@ use crate::text;
 
 /// How long a wish to weaken a lock waits.
 pub const WEAKEN_AFTER_MS: u64 = 72 * 3_600_000;
-/// At most so many holds of one snapshot.
-pub const HOLDS_MAX: usize = 16;
 
 /// Executes an order about a snapshot.
 pub(crate) fn order(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, order: &LockOrder) -> Ruled<Done> {

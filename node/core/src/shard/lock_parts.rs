@@ -17,7 +17,7 @@ use crate::locking::{Keeping, PartKeeping, PartKept};
 use crate::proved::Proved;
 use crate::row::Space;
 use crate::shard::at::At;
-use crate::shard::lock_rows::{BehindRow, Lock, LockRow};
+use crate::shard::lock_rows::{BehindRow, HOLDS_MAX, Lock, LockRow};
 use crate::shard::locks;
 use crate::shard::rows::Committed;
 use crate::shard::scope::TenantScope;
@@ -88,7 +88,7 @@ pub(crate) fn take_over(at: &At<'_>, tables: &mut dyn Tables, told: &Proved<Part
 }
 
 fn grow(at: &At<'_>, elapsed_unix_ms: u64, row: &mut LockRow, keeping: &Keeping) -> Ruled<()> {
-    let sound = keeping.holds.len() <= super::lock_orders::HOLDS_MAX
+    let sound = keeping.holds.len() <= HOLDS_MAX
         && keeping.holds.is_sorted_by(|a, b| a.name < b.name)
         && keeping.terms.is_none_or(|terms| 0 < terms.length_ms);
     if !sound {

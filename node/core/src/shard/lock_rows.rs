@@ -103,6 +103,9 @@ pub struct UnbegunRow {}
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BehindRow {}
 
+/// At most so many holds of one snapshot.
+pub const HOLDS_MAX: usize = 16;
+
 rows! {
     named LOCK_QUEUES;
     UnbegunRow: "unbegun lock row", 16, 17, (u64, TenantId, SnapshotId);

@@ -14,9 +14,9 @@ use strongroom_format::role::Role;
 
 use crate::shard::at::{At, Caller};
 use crate::shard::keep::{Calendar as _, PERIODS};
+use crate::shard::living;
 use crate::shard::locks::{self, LOCK_MS_MAX};
 use crate::shard::rows::{VaultLock, VaultRow};
-use crate::shard::vaults;
 use crate::stop::{Ruled, invalid};
 use crate::tables::Tables;
 use crate::text;
@@ -136,5 +136,5 @@ fn withdraw(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, vault: VaultI
 fn vault_row(caller: &Caller, reads: &dyn crate::tables::Reads, vault: VaultId) -> Ruled<VaultRow> {
     // Vaults are the home shard's.
     caller.row()?;
-    vaults::living(&caller.scope, reads, vault)
+    living::vault(&caller.scope, reads, vault)
 }

@@ -25,6 +25,7 @@ use crate::shard::at::{At, Caller};
 use crate::shard::chunks::{In, NO_DEK};
 use crate::shard::gathering;
 use crate::shard::leases;
+use crate::shard::living;
 use crate::shard::locks;
 use crate::shard::nodes;
 use crate::shard::parts;
@@ -48,7 +49,7 @@ pub(crate) fn open(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, open: 
     if leases::BUDGET_BYTES_MAX < open.budget_bytes {
         return Err(invalid("a budget beyond what a lease may have"));
     }
-    vaults::living(scope, &*tables, open.vault)?;
+    living::vault(scope, &*tables, open.vault)?;
     check_domain(caller, &*tables, open)?;
     if scope.has::<SnapshotRow>(&*tables, &(open.snapshot,))? {
         return Err(Refusal::Immutable.into());
@@ -103,7 +104,7 @@ pub(crate) fn commit(
     let envelope = open_envelope(at, caller, envelope_bytes)?;
     let row = undecided(at, caller, &*tables, envelope.snapshot)?;
     check_against_opened(&envelope, &row)?;
-    let vault = vaults::living(scope, &*tables, envelope.vault)?;
+    let vault = living::vault(scope, &*tables, envelope.vault)?;
     check_against_vault(caller, &*tables, &envelope, &vault)?;
     check_parent(caller, &*tables, &envelope)?;
     let terms = locks::choose(&vault.policy, caller.row()?.locks.as_ref(), envelope.requested_lock.as_ref())?;

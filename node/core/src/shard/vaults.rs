@@ -13,6 +13,7 @@ use strongroom_format::sign::{Signed, SignedError};
 use strongroom_format::statement::{VaultStatement, WriterCard};
 
 use crate::shard::at::Caller;
+use crate::shard::living;
 use crate::shard::policies;
 use crate::shard::rows::{CardRow, DomainRow, IdentityRow, VaultNameRow, VaultRow};
 use crate::shard::scope::TenantScope;
@@ -59,19 +60,13 @@ pub(crate) fn create(caller: &Caller, tables: &mut dyn Tables, statement: &[u8],
     Ok(Done::VaultCreated { vault: signed.vault })
 }
 
-/// A vault that has not ended. One that has is as if absent, but for its name and id.
-pub(crate) fn living(scope: &TenantScope, reads: &dyn Reads, vault: VaultId) -> Ruled<VaultRow> {
-    let row: Option<VaultRow> = scope.get(reads, &(vault,))?;
-    Ok(row.filter(|row| row.end.is_none()).ok_or(Refusal::NotFound)?)
-}
-
 /// Replaces a vault's statement by the next version.
 pub(crate) fn update_statement(caller: &Caller, tables: &mut dyn Tables, statement: &[u8]) -> Ruled<Done> {
     caller.require(&[Role::Admin, Role::KeyCustodian])?;
     let signed: VaultStatement = open_signed(caller, statement)?;
     check_statement(caller, &signed)?;
     let scope = &caller.scope;
-    let mut row = living(scope, &*tables, signed.vault)?;
+    let mut row = living::vault(scope, &*tables, signed.vault)?;
     if signed.name != row.name {
         return Err(Refusal::Immutable.into());
     }
@@ -98,7 +93,7 @@ pub(crate) fn put_card(caller: &Caller, tables: &mut dyn Tables, card: &[u8]) ->
         return Err(Refusal::ForeignTenant.into());
     }
     let scope = &caller.scope;
-    let vault = living(scope, &*tables, signed.vault)?;
+    let vault = living::vault(scope, &*tables, signed.vault)?;
     if vault.statement_version < signed.statement_version {
         return Err(Refusal::StatementVersion { stored: vault.statement_version }.into());
     }
