@@ -38,6 +38,7 @@
 //! | *tenants* | parts exist only of admitted tenants | garbage exists only of admitted tenants | a tenant whose row is not here yet has no copies that go (`n73_nothing_goes_while_its_lease_is_open_or_unknown`) |
 //! | *tick* | a part's lock is over by its own group's clock or the word is refused (`n57_…`) | a lease's row decides, not its time: what a tick ends is queued in the same entry (`what_an_upload_leaves_goes_after_its_lease_and_not_before`) | only a tick shows whose digest is shared |
 //! | *decide* | a part hears of the commit first, of the end next (`ends_go_from_the_home_row_to_the_parts_and_nowhere_else`) | a part that waits holds what it named | as *collect* |
+//! | *keep* | nothing ends while a shard is behind with an order, and a part asks its own lock (`n57_n60_…`) | locks keep snapshots, and rows stay while those do | as *collect* |
 //! | *expire* | the word never changes: carried twice it changes nothing | a part let go is queued in the same entry | rows name copies until *collect* took them |
 //! | *collect* | | of two leaders' steps each is whole: counts are exact after every entry (`a_step_drops_no_more_…`) | what is not named and not under a lease is never named again (`laws/releases_stay_true.rs`) |
 //! | *sweep* | | | one write lane a disk: freeing runs between groups of writes (`node/chunks` crash tests) |
