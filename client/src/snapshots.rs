@@ -300,7 +300,7 @@ mod tests {
             name: name.parse().unwrap(),
             created_unix_ms: 0,
             summary: None,
-            lock: None,
+            kept: LockView { lock: None, holds: Vec::new(), weakening: None, behind: Vec::new() },
             strength: Strength::BOUNDLESS,
             tags: BTreeMap::new(),
             damaged: false,

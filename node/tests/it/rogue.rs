@@ -8,6 +8,7 @@ use strongroom::keyring::read_key;
 use strongroom_core::claims::{Claim, Claims, Statement};
 use strongroom_core::electorates::Electorate;
 use strongroom_core::entry::{Decided, EntryCommand, NodeCommand, Replaced, Standing, TenantState};
+use strongroom_core::locking::Keeping;
 use strongroom_core::query::{Answer, Query};
 use strongroom_core::shard::rows::PartState;
 use strongroom_format::codec;
@@ -70,8 +71,9 @@ async fn n34_n109_a_hostile_node_speaks_for_no_other_group() {
     let other = *opened.groups.iter().find(|group| **group != home).expect("acme lives in three shards");
 
     // That the home shard aborted, or committed, what it did not.
-    for committed in [false, true] {
-        let decided = Decided { home, tenant, snapshot, committed, lock: None };
+    let keeping = Keeping { version: 0, terms: None, until_unix_ms: 0, left_ms: 0, holds: Vec::new() };
+    for kept in [None, Some(keeping)] {
+        let decided = Decided { home, tenant, snapshot, kept };
         nobody_signs(&inside, &decided.clone().into()).await;
         for signatures in forged(&inside, &key, other, &decided.clone().into()).await {
             let said = Attested { value: decided.clone(), signatures };

@@ -8,8 +8,8 @@ use strongroom_format::id::{SnapshotId, VaultName};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
+use crate::lock_item::Lock;
 use crate::output::Item;
-use crate::vault_item::Lock;
 use crate::which::{Named, Which};
 
 /// Flags of `delete`.
@@ -92,7 +92,7 @@ impl Deleted {
             id: id.to_string(),
             vault: info.map(|info| info.vault.to_string()).unwrap_or_default(),
             name: info.map(|info| info.name.to_string()).unwrap_or_default(),
-            lock: info.and_then(|info| info.lock).map(Lock::from),
+            lock: info.and_then(|info| Lock::of(info.kept.clone())),
             dry_run,
         }
     }

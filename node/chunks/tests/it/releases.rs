@@ -1,17 +1,20 @@
 //! Releases for tests: made by the rules, as everywhere, of a shard that knows the tenants and names nothing for them.
 
+use strongroom_core::claims::{Claim, Statement};
+use strongroom_core::electorates::Electorate;
 use strongroom_core::entry::{Entry, EntryCommand, MemberFacts, NodeCommand, ShardFacts, Standing, TenantFacts};
 use strongroom_core::machine::Machine;
 use strongroom_core::shard::ShardMachine;
 use strongroom_core::shard::release::Release;
 use strongroom_core::tables::MemoryTables;
 use strongroom_format::codec;
-use strongroom_format::command::Attested;
+use strongroom_format::command::{Attested, MemberSignature};
 use strongroom_format::fragment::CopyName;
 use strongroom_format::id::{
     ClusterEpoch, GroupId, IdentityId, Place, ReplicaId, SetVersion, Slot, StatementVersion, TenantId,
 };
 use strongroom_format::keys::RootKey;
+use strongroom_format::receipt::Voters;
 use strongroom_format::role::Role;
 use strongroom_format::sign::SigningKey;
 use strongroom_format::statement::{FoundingIdentity, FoundingRecord};
@@ -24,40 +27,48 @@ pub const LEASES_END: u64 = 1 << 40;
 /// A shard in which nothing is named.
 pub struct Rules {
     tables: MemoryTables,
+    /// The cluster group's one voter.
+    founders: Electorate,
 }
+
+const VOTER: ReplicaId = ReplicaId(256);
 
 impl Rules {
     /// Knows the tenants 0 to 3.
     pub fn new() -> Self {
-        let mut rules = Self { tables: MemoryTables::default() };
         let key = SigningKey::from_secret(hash(b"signing")).unwrap();
+        let voters = Voters { keys: [(VOTER, key.public_key())].into() };
+        let epoch = ClusterEpoch::from_bytes([1; 16]);
+        let founders = Electorate { epoch, group: GroupId::CLUSTER, version: 0, voters };
+        let mut rules = Self { tables: MemoryTables::default(), founders };
         let member = MemberFacts {
             slot: Slot(0),
             region: "r0".parse().unwrap(),
             node: "n0".parse().unwrap(),
-            replica: ReplicaId(256),
+            replica: VOTER,
             signing_key: key.public_key(),
         };
         let facts = ShardFacts {
             cluster: "test".parse().unwrap(),
-            epoch: ClusterEpoch::from_bytes([1; 16]),
+            epoch,
             group: GroupId(1),
             code: ONE,
             members: vec![member],
             clock_ms: 0,
         };
-        rules.apply(1, NodeCommand::FoundShard(claim(facts)));
+        rules.apply(1, NodeCommand::FoundShard(claim(&key, epoch, facts)));
         for number in 0..4 {
             let facts = tenant_facts(number, &key);
-            rules.apply(2, NodeCommand::AdmitTenant(claim(facts.clone())));
-            rules.apply(LEASES_END >> 12, NodeCommand::AdmitTenant(claim(facts)));
+            rules.apply(2, NodeCommand::AdmitTenant(claim(&key, epoch, facts.clone())));
+            rules.apply(LEASES_END >> 12, NodeCommand::AdmitTenant(claim(&key, epoch, facts)));
         }
         rules
     }
 
     fn apply(&mut self, index: u64, command: NodeCommand) {
         let entry = Entry { salt: [0; 16], wall_unix_ms: 0, commands: vec![EntryCommand::Node(command)] };
-        let answer = ShardMachine::new(GroupId(1)).apply(&mut self.tables, index, &codec::encode(&entry)).unwrap();
+        let machine = ShardMachine::new(GroupId(1), self.founders.clone());
+        let answer = machine.apply(&mut self.tables, index, &codec::encode(&entry)).unwrap();
         let outcomes: strongroom_core::entry::Outcomes = codec::decode(&answer).unwrap();
         assert!(format!("{outcomes:?}").contains("Done"), "{outcomes:?}");
     }
@@ -70,8 +81,10 @@ impl Rules {
     }
 }
 
-fn claim<T>(value: T) -> Attested<T> {
-    Attested { value, signatures: Vec::new() }
+/// What the cluster group says, with its one voter's signature.
+fn claim<T: Clone + Into<Claim>>(key: &SigningKey, epoch: ClusterEpoch, value: T) -> Attested<T> {
+    let statement = Statement { epoch, by: GroupId::CLUSTER, claim: value.clone().into() };
+    Attested { value, signatures: vec![MemberSignature { replica: VOTER, signature: statement.sign(key) }] }
 }
 
 fn tenant_facts(number: u8, key: &SigningKey) -> TenantFacts {

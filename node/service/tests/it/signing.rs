@@ -38,13 +38,8 @@ async fn n34_a_voter_signs_what_its_own_state_bears_out_and_none_that_is_not_adm
     let so = Claim::from(Filled { group: SHARD, slot: Slot(0), to: replica });
     let not_so = Claim::from(Filled { group: SHARD, slot: Slot(0), to: ReplicaId(replica.0 + 256) });
     let of_another = Claim::from(Filled { group: GroupId(2), slot: Slot(0), to: replica });
-    let nobody_opened = Claim::from(Decided {
-        home: SHARD,
-        tenant: TENANT,
-        snapshot: SnapshotId::from_bytes([5; 16]),
-        committed: true,
-        lock: None,
-    });
+    let nobody_opened =
+        Claim::from(Decided { home: SHARD, tenant: TENANT, snapshot: SnapshotId::from_bytes([5; 16]), kept: None });
     let claims = vec![so.clone(), not_so.clone(), of_another, nobody_opened];
     let sign = async |index| world.attestor.sign(SHARD, index, claims.clone(), Duration::from_millis(200)).await;
     world.gate.started(SHARD, replica);
