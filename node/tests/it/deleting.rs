@@ -88,7 +88,7 @@ async fn n66_what_is_deleted_leaves_every_disk_and_what_others_share_stays() {
     let to = cluster.scratch().join("too late");
     let restorer = cluster.client("acme-restorer").await;
     let late = restorer.restore(strongroom::restore::RestoreRequest::new(second, to)).await;
-    let late = late.err().expect("it is gone");
+    let late = late.expect_err("it is gone");
     assert_eq!(late.reason(), Some("ENDED"), "{late}");
     // Of 24 MiB in code 2+1 some 36 MiB lay on disks.
     comes_true(PATIENCE, "the disks have given back what only the deleted one had", async || {

@@ -22,8 +22,9 @@ fn backed_up() -> (String, String) {
 }
 
 fn back_up(vault: &str, source: &Path) -> String {
-    let done =
-        cluster().run("acme-writer", ["backup", source.to_str().unwrap(), "--vault", vault, "--as", "nightly"]).done();
+    let done = cluster()
+        .run("acme-writer", ["backup", source.to_str().unwrap(), "--vault", vault, "--name", "nightly"])
+        .done();
     done["snapshot"].as_str().unwrap().to_owned()
 }
 

@@ -91,13 +91,16 @@ fn wrongs<'a>(world: &'a World, electorate: &'a Electorate, other: &'a Claim) ->
     ]
 }
 
+/// Who signs a claim, rightly or wrongly.
+type Signers<'a> = dyn Fn(&Claim) -> Vec<MemberSignature> + 'a;
+
 /// Whatever is wrong with signatures, the claim is refused and the state is as it was.
 fn refuse_all(
     world: &mut World,
     group: GroupId,
     by: GroupId,
     other: &Claim,
-    said: &dyn Fn(&dyn Fn(&Claim) -> Vec<MemberSignature>) -> EntryCommand,
+    said: &dyn Fn(&Signers<'_>) -> EntryCommand,
 ) {
     let electorate = world.groups[&group].electorate(by).expect("the shard was told");
     assert!(2 < electorate.voters.keys.len(), "a majority is not all");
@@ -123,17 +126,17 @@ fn rows(tables: &MemoryTables) -> Vec<(u8, Vec<u8>, Vec<u8>)> {
 fn node_said<'a, T: Clone + Into<Claim>>(
     value: &'a T,
     command: impl Fn(Attested<T>) -> NodeCommand + 'a,
-) -> impl Fn(&dyn Fn(&Claim) -> Vec<MemberSignature>) -> EntryCommand + 'a {
+) -> impl Fn(&Signers<'_>) -> EntryCommand + 'a {
     move |sign| {
         let signatures = sign(&value.clone().into());
         EntryCommand::Node(command(Attested { value: value.clone(), signatures }))
     }
 }
 
-fn caller_said(signed: &SignedCommand) -> impl Fn(&dyn Fn(&Claim) -> Vec<MemberSignature>) -> EntryCommand + '_ {
+fn caller_said(signed: &SignedCommand) -> impl Fn(&Signers<'_>) -> EntryCommand + '_ {
     move |sign| EntryCommand::Attested {
         command: signed.clone(),
-        signatures: Claim::of(signed).iter().map(|claim| sign(claim)).collect(),
+        signatures: Claim::of(signed).iter().map(sign).collect(),
     }
 }
 
@@ -191,7 +194,7 @@ fn n34_parts_are_committed_on_their_shards_majority_and_a_wrong_word_leaves_the_
     let mut altered = sealed[0].value.clone();
     altered.stored_bytes += 1;
     let altered = Claim::Sealed { tenant, sealed: altered };
-    let said = |sign: &dyn Fn(&Claim) -> Vec<MemberSignature>| {
+    let said = |sign: &Signers<'_>| {
         let signatures = honest.iter().map(|claim| if claim.by() == other { sign(claim) } else { Vec::new() });
         EntryCommand::Attested { command: signed.clone(), signatures: signatures.collect() }
     };
