@@ -122,6 +122,12 @@ pub struct Backup {
     pub receipt: Option<Proof>,
 }
 
+/// What was made.
+struct Made {
+    committed: Committed,
+    receipt: Result<Option<Proof>>,
+}
+
 impl Client {
     /// Backs up, and returns when the snapshot is committed and its receipt verified, or when it is committed and no
     /// receipt came within the client's patience. Dropping the future abandons the
@@ -143,7 +149,7 @@ impl Client {
             // A stream that failed is given up, so that its name is free: the long way does that.
             let may_be_short = attempt == 1 && draft.request.upload_bytes_per_second.is_none() && !draft.is_stream();
             match make(&draft, may_be_short, &tally, &distrust).await {
-                Ok(committed) => return finish(&draft, committed, &tally, began).await,
+                Ok(made) => return finish(&draft, made, &tally, began),
                 // Where nothing moved, patience is patience: it does not begin anew with each attempt.
                 Err(error)
                     if attempt < ATTEMPTS
@@ -161,23 +167,50 @@ impl Client {
     }
 }
 
-/// Makes the snapshot: the short way, if that is allowed and possible, else the long one.
-async fn make(draft: &Draft, may_be_short: bool, tally: &Arc<Tally>, distrust: &Arc<Distrust>) -> Result<Committed> {
+/// Makes the snapshot, the short way, if that is allowed and possible, else the long one, and fetches its receipt.
+async fn make(draft: &Draft, may_be_short: bool, tally: &Arc<Tally>, distrust: &Arc<Distrust>) -> Result<Made> {
     let mut reading = Reading::start(draft, tally, distrust);
     let session = Session::open(&draft.client, draft.topology.home, small::BUDGET_BYTES);
     let (session, ()) = futures_util::future::join(session, reading.look_ahead()).await;
     let session = Arc::new(session?);
     let committed = make_in(draft, &session, &mut reading, may_be_short, tally, distrust).await;
-    // A courtesy: it ends by itself.
-    let _ended = tokio::time::timeout(Duration::from_secs(2), session.end()).await;
-    let committed = committed?;
+    // A courtesy, beside what is waited for: it ends by itself.
+    let end = tokio::time::timeout(Duration::from_secs(2), session.end());
+    let made = async {
+        let committed = committed?;
+        let receipt = receipt(draft, &committed).await;
+        Ok::<_, Error>(Made { committed, receipt })
+    };
+    let (_ended, made) = futures_util::future::join(end, made).await;
+    let made = made?;
     if let Some(next) = reading.into_cache().into_next() {
         let kept = tokio::task::spawn_blocking(move || next.keep()).await;
         if let Err(cause) = kept.map_err(std::io::Error::other).flatten() {
             tracing::warn!(%cause, "the cache was not written; what is in the old one is believed once more");
         }
     }
-    Ok(committed)
+    Ok(made)
+}
+
+/// Its receipt; none if within the client's patience too few voters signed it, or if it is a stream, which has none
+/// before its whole is committed.
+async fn receipt(draft: &Draft, committed: &Committed) -> Result<Option<Proof>> {
+    if draft.is_stream() {
+        return Ok(None);
+    }
+    let wanted = Wanted {
+        snapshot: draft.snapshot,
+        envelope: &committed.envelope,
+        vault: draft.vault.statement.vault,
+        label: &draft.request.name,
+    };
+    match Proof::fetch(&draft.client, wanted).await {
+        Err(Error::Unavailable { message }) => {
+            tracing::warn!(message, "the snapshot is committed; too few voters have signed its receipt yet");
+            Ok(None)
+        }
+        fetched => fetched.map(Some),
+    }
 }
 
 async fn make_in(
@@ -216,23 +249,9 @@ fn is_worth_another(error: &Error, learnt: bool) -> bool {
     }
 }
 
-async fn finish(draft: &Draft, committed: Committed, tally: &Tally, began: Instant) -> Result<Backup> {
-    let wanted = Wanted {
-        snapshot: draft.snapshot,
-        envelope: &committed.envelope,
-        vault: draft.vault.statement.vault,
-        label: &draft.request.name,
-    };
-    let fetched = if draft.is_stream() { None } else { Some(Proof::fetch(&draft.client, wanted).await) };
-    let receipt = match fetched.transpose() {
-        // A stream has none before its whole is committed.
-        Ok(proof) => proof,
-        Err(Error::Unavailable { message }) => {
-            tracing::warn!(message, "the snapshot is committed; too few voters have signed its receipt yet");
-            None
-        }
-        Err(error) => return Err(error),
-    };
+fn finish(draft: &Draft, made: Made, tally: &Tally, began: Instant) -> Result<Backup> {
+    let Made { committed, receipt } = made;
+    let receipt = receipt?;
     let Counted { summary: Summary { files, dirs, links, bytes, skipped }, special, changed } = committed.counted;
     Ok(Backup {
         snapshot: draft.snapshot,

@@ -30,11 +30,11 @@ use crate::error::{Answered, Error, Result, answered, is_told};
 use crate::keyring;
 use crate::profile::{ClusterSection, Profile};
 
-/// What one stream may have in flight towards us: long links need fixed windows, and full ones. Six members fill 240 MB/s at
-/// 100 ms; what is in flight when a restore is killed was sent in vain.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+/// What one stream may have in flight towards us: long links need fixed windows. Six members fill 120 MB/s at 100 ms; what is in
+/// flight when a restore is killed was sent in vain.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 /// What one connection may have in flight.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 /// Larger frames cost less.
 const FRAME_BYTES: u32 = 1 << 20;
 /// No message of either direction is larger.
