@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use strongroom_format::codec::FormatError;
 use strongroom_format::outcome::Refusal;
+use strongroom_format::quota::{Measure, QuotaOwner};
 use strongroom_proto::REASON;
 use tonic::{Code, Status};
 
@@ -185,7 +186,7 @@ pub(crate) fn answered(status: &Status) -> Answered {
     let text = format!("{:?}: {}", status.code(), status.message());
     match status.code() {
         Code::Unavailable if reason == "TOO_THIN" => Answered::No(door(status, "UNAVAILABLE", reason)),
-        Code::Unavailable | Code::ResourceExhausted if reason != "LIMIT" && reason != "BUDGET" => {
+        Code::Unavailable | Code::ResourceExhausted if !matches!(&*reason, "LIMIT" | "BUDGET" | "QUOTA") => {
             Answered::NotNow(text)
         }
         // A connection that breaks surfaces under any of these; only a door's refusal carries a reason.
@@ -322,8 +323,22 @@ impl From<Refusal> for Error {
             Refusal::BudgetExceeded { left_bytes } => no(
                 "RESOURCE_EXHAUSTED",
                 "BUDGET",
-                format_args!("the quota leaves {left_bytes} bytes"),
-                "ask for more quota, or back up less",
+                format_args!("the lease leaves {left_bytes} bytes"),
+                "run the backup again; if quotas leave no more, it says so",
+            ),
+            Refusal::Quota { of, measure, hard, charged, asked } => no(
+                "RESOURCE_EXHAUSTED",
+                "QUOTA",
+                format_args!(
+                    "the {of} may have {hard} {measure}{}; {charged} are there or under way, and {asked} more were asked for",
+                    if measure == Measure::StoredBytes { " in this shard" } else { "" }
+                ),
+                match of {
+                    QuotaOwner::Tenant => "`strongroom usage` shows it; ask whoever runs the cluster for more",
+                    QuotaOwner::Vault | QuotaOwner::Writer => {
+                        "`strongroom usage` shows it; ask an admin of the tenant for more"
+                    }
+                },
             ),
             Refusal::Immutable => {
                 no("ALREADY_EXISTS", "IMMUTABLE", "it exists and does not change", "choose another name or id")

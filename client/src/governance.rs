@@ -11,6 +11,7 @@ use strongroom_format::enrolment::{Bearer, Token};
 use strongroom_format::id::{ClusterEpoch, Digest, GroupId, NodeName, Nonce, RegionName, StatementVersion, TenantId};
 use strongroom_format::keys::RootKey;
 use strongroom_format::outcome::Done;
+use strongroom_format::quota::TenantLimits;
 use strongroom_format::role::Plane;
 use strongroom_format::sign::Signed;
 use strongroom_format::statement::{IssuerAcceptance, issuer_digest};
@@ -80,6 +81,14 @@ impl Operator {
         let body = OperatorBody::IssueNodeToken { token: token.digest(), node, region, lifetime_ms, wall_end_unix_ms };
         self.decide(body).await?;
         Ok(token.to_text())
+    }
+
+    /// Says how much a tenant may have and how fast it may send, in place of what was said before.
+    ///
+    /// # Errors
+    /// `Refused` if the operator may not, there is no such tenant, or the limits make no sense.
+    pub async fn limit_tenant(&self, tenant: TenantId, limits: TenantLimits, reason: String) -> Result<()> {
+        self.decide(OperatorBody::LimitTenant { tenant, limits, reason }).await.map(|_done| ())
     }
 
     /// Creates a shard with one member on each of these nodes.

@@ -110,5 +110,6 @@ pub mod tenants;
 mod throttle;
 pub mod tickets;
 mod topology;
+pub mod usage;
 mod vault;
 pub mod vaults;

@@ -24,6 +24,7 @@ pub(crate) struct Session {
     group: GroupId,
     id: SessionId,
     lease: LeaseId,
+    budget_bytes: u64,
     last: AtomicU64,
 }
 
@@ -32,7 +33,7 @@ impl Session {
     pub(crate) async fn open(client: &Client, group: GroupId, budget_bytes: u64) -> Result<Self> {
         let body = Body::OpenSession { nonce: Nonce::from_bytes(random()?), budget_bytes };
         match sessionless(client, group, body).await? {
-            Done::SessionOpened { session, lease, .. } => Ok(Self::new(client, group, session, lease)),
+            Done::SessionOpened { session, lease, .. } => Ok(Self::new(client, group, session, lease, budget_bytes)),
             other => Err(unexpected(&other)),
         }
     }
@@ -40,13 +41,13 @@ impl Session {
     /// Opens a snapshot's part in another shard, with a session there.
     pub(crate) async fn join(client: &Client, group: GroupId, opened: Attested<Opened>) -> Result<Self> {
         match sessionless(client, group, Body::JoinSnapshot { opened }).await? {
-            Done::Joined { session, lease, .. } => Ok(Self::new(client, group, session, lease)),
+            Done::Joined { session, lease, budget_bytes } => Ok(Self::new(client, group, session, lease, budget_bytes)),
             other => Err(unexpected(&other)),
         }
     }
 
-    fn new(client: &Client, group: GroupId, id: SessionId, lease: LeaseId) -> Self {
-        Self { client: client.clone(), group, id, lease, last: AtomicU64::new(0) }
+    fn new(client: &Client, group: GroupId, id: SessionId, lease: LeaseId, budget_bytes: u64) -> Self {
+        Self { client: client.clone(), group, id, lease, budget_bytes, last: AtomicU64::new(0) }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -64,6 +65,11 @@ impl Session {
     /// The lease that came with the session: its own, or the joined part's.
     pub(crate) fn lease(&self) -> LeaseId {
         self.lease
+    }
+
+    /// What may be written under that lease; of a session's own, what was asked for.
+    pub(crate) fn budget_bytes(&self) -> u64 {
+        self.budget_bytes
     }
 
     /// The next number.

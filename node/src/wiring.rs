@@ -60,6 +60,7 @@ use strongroom_service::majority::Majority;
 use strongroom_service::members::Members;
 use strongroom_service::membership::Controller;
 use strongroom_service::propose::Proposer;
+use strongroom_service::rates::Rates;
 use strongroom_service::readiness::Readiness;
 use strongroom_service::reads::Reads;
 use strongroom_service::rebuild::Rebuild;
@@ -76,6 +77,7 @@ use strongroom_service::sweep::Sweeper;
 use strongroom_service::tenants::Admitter;
 use strongroom_service::tick::Ticker;
 use strongroom_service::upload::Uploads;
+use strongroom_service::usage::Usages;
 use strongroom_service::voice::Voice;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -270,6 +272,8 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
         catalog: Catalog::new(reads.clone(), topology.clone()),
         receipts: Receipts::new(me.clone(), signer, peers.clone(), reads.clone(), topology.clone()),
         statuses: statuses.clone(),
+        usages: Usages::new(reads.clone(), topology.clone()),
+        rates: Rates::default(),
         door: door.clone(),
     };
     let operators = OperatorsPlane {

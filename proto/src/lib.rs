@@ -14,5 +14,8 @@ pub mod payload;
 /// The metadata key under which every refusal names its reason.
 pub const REASON: &str = "strongroom-reason";
 
+/// The metadata key under which a refusal says after how many milliseconds the same may be asked again.
+pub const RETRY_AFTER_MS: &str = "strongroom-retry-after-ms";
+
 /// The compiled descriptors (`FileDescriptorSet`), for the test that walks every method.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -26,6 +26,7 @@ use crate::commands::lock::{LockCancel, LockExtend, LockShow, LockWeaken};
 use crate::commands::ls::Ls;
 use crate::commands::man::Man;
 use crate::commands::node_token::NodeToken;
+use crate::commands::quota_set::{IdentityQuotaSet, TenantQuotaSet, VaultQuotaSet};
 use crate::commands::receipt_get::ReceiptGet;
 use crate::commands::receipt_verify::ReceiptVerify;
 use crate::commands::restore::Restore;
@@ -35,6 +36,7 @@ use crate::commands::status::Status;
 use crate::commands::tenant_create::TenantCreate;
 use crate::commands::tenant_standing::{TenantEnd, TenantStanding};
 use crate::commands::ticket::{TicketAbort, TicketCommit, TicketDrop, TicketOpen, TicketShow};
+use crate::commands::usage::Usage;
 use crate::commands::vault_card::VaultCard;
 use crate::commands::vault_create::VaultCreate;
 use crate::commands::vault_delete::VaultDelete;
@@ -142,6 +144,8 @@ pub enum Command {
     Status(Status),
     /// Show the compliance clock, on which locks end.
     Clock(Clock),
+    /// Show how much there is, and how much there may be.
+    Usage(Usage),
     /// Make a key: a tenant's root key, an identity's signing key, a writer's or a restorer's.
     InitKey(InitKey),
     /// Keys that exist: look at one, put it on paper, get it back from there.
@@ -173,6 +177,9 @@ pub enum Vault {
     Policy(Policy),
     /// Lock a vault: its policy only gets stricter, for ever.
     Lock(VaultLock),
+    /// How much a vault may have.
+    #[command(subcommand, arg_required_else_help = true)]
+    Quota(VaultQuota),
 }
 
 /// What to do with a vault's policy.
@@ -223,6 +230,27 @@ pub enum Ticket {
     Abort(TicketAbort),
 }
 
+/// What to do with a vault's quotas; `usage` shows them.
+#[derive(Debug, Subcommand)]
+pub enum VaultQuota {
+    /// Set them.
+    Set(VaultQuotaSet),
+}
+
+/// What to do with a writer's quotas; `usage` shows them.
+#[derive(Debug, Subcommand)]
+pub enum IdentityQuota {
+    /// Set them.
+    Set(IdentityQuotaSet),
+}
+
+/// What to do with a tenant's quotas and rate; its `usage` shows them.
+#[derive(Debug, Subcommand)]
+pub enum TenantQuota {
+    /// Set them.
+    Set(TenantQuotaSet),
+}
+
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
 pub enum Key {
@@ -261,6 +289,9 @@ pub enum Tenant {
     Resume(TenantStanding),
     /// End a tenant for ever; what is locked stays.
     End(TenantEnd),
+    /// How much a tenant may have, and how fast it may send.
+    #[command(subcommand, arg_required_else_help = true)]
+    Quota(TenantQuota),
 }
 
 /// What to do with identities.
@@ -272,6 +303,9 @@ pub enum Identity {
     List(IdentityList),
     /// Close one for ever.
     Close(IdentityClose),
+    /// How much a writer may have, in all vaults.
+    #[command(subcommand, arg_required_else_help = true)]
+    Quota(IdentityQuota),
 }
 
 /// What to do with nodes.
@@ -308,19 +342,22 @@ impl Command {
             Self::Backup(_) => Effect::GoesOn,
             Self::Delete(_)
             | Self::Vault(
-                Vault::Create(_) | Vault::Card(_) | Vault::Delete(_) | Vault::Lock(_) | Vault::Policy(Policy::Set(_)),
+                Vault::Create(_)
+                | Vault::Card(_)
+                | Vault::Delete(_)
+                | Vault::Lock(_)
+                | Vault::Policy(Policy::Set(_))
+                | Vault::Quota(_),
             )
             | Self::Lock(Lock::Extend(_) | Lock::Weaken(_) | Lock::Cancel(_))
             | Self::Hold(Hold::Add(_) | Hold::Remove(_))
             | Self::Ticket(Ticket::Open(_) | Ticket::Commit(_) | Ticket::Drop(_) | Ticket::Abort(_))
             | Self::Enrol(_)
-            | Self::Identity(Identity::Token(_) | Identity::Close(_))
+            | Self::Identity(Identity::Token(_) | Identity::Close(_) | Identity::Quota(_))
             | Self::Node(Node::Token(_))
             | Self::Shard(Shard::Create(_))
             | Self::Issuer(Issuer::Register(_) | Issuer::Retire(_) | Issuer::Revoke(_))
-            | Self::Tenant(Tenant::Create(_) | Tenant::Suspend(_) | Tenant::Resume(_) | Tenant::End(_)) => {
-                Effect::Changes
-            }
+            | Self::Tenant(_) => Effect::Changes,
             Self::Restore(_) => Effect::Staged,
             Self::Verify(_)
             | Self::Snapshots(_)
@@ -338,6 +375,7 @@ impl Command {
             | Self::Issuer(Issuer::Accept(_))
             | Self::Status(_)
             | Self::Clock(_)
+            | Self::Usage(_)
             | Self::InitKey(_)
             | Self::Key(Key::Check(_) | Key::Sheet(_) | Key::Recover(_))
             | Self::Doctor(_)
@@ -387,6 +425,7 @@ impl Command {
             Self::Lock(Lock::Cancel(command)) => command.run(context).await,
             Self::Hold(Hold::Add(command)) => command.run(context).await,
             Self::Hold(Hold::Remove(command)) => command.run(context).await,
+            Self::Vault(Vault::Quota(VaultQuota::Set(command))) => command.run(context).await,
             Self::Audit(Audit::List(command)) => command.run(context).await,
             Self::Receipt(Receipt::Get(command)) => command.run(context).await,
             Self::Receipt(Receipt::Verify(command)) => command.run(context),
@@ -394,10 +433,12 @@ impl Command {
             Self::Tenant(Tenant::Suspend(command)) => command.suspend(context).await,
             Self::Tenant(Tenant::Resume(command)) => command.resume(context).await,
             Self::Tenant(Tenant::End(command)) => command.run(context).await,
+            Self::Tenant(Tenant::Quota(TenantQuota::Set(command))) => command.run(context).await,
             Self::Enrol(command) => command.run(context).await,
             Self::Identity(Identity::Token(command)) => command.run(context).await,
             Self::Identity(Identity::List(command)) => command.run(context).await,
             Self::Identity(Identity::Close(command)) => command.run(context).await,
+            Self::Identity(Identity::Quota(IdentityQuota::Set(command))) => command.run(context).await,
             Self::Node(Node::Token(command)) => command.run(context).await,
             Self::Shard(Shard::Create(command)) => command.run(context).await,
             Self::Issuer(Issuer::Accept(command)) => command.run(context).await,
@@ -406,6 +447,7 @@ impl Command {
             Self::Issuer(Issuer::Revoke(command)) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
             Self::Clock(command) => command.run(context).await,
+            Self::Usage(command) => command.run(context).await,
             Self::InitKey(command) => command.run(context).await,
             Self::Key(Key::Check(command)) => command.run(context).await,
             Self::Key(Key::Sheet(command)) => command.run(context),

@@ -19,6 +19,7 @@ mod new_file;
 mod output;
 mod progress;
 mod public_key;
+mod quota_flags;
 mod recovery;
 mod terminal;
 mod text;

@@ -46,6 +46,8 @@ pub(crate) const BUDGET_BYTES: u64 = 32 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// No command carries more nodes than this in bytes.
 const NODES_BYTES_MAX: usize = 1 << 20;
+/// Chunks are registered behind the command that opens the snapshot.
+const REGISTER_AT: usize = 1;
 
 /// The shards in which the runs of what was read lie, and the home shard, sorted.
 pub(crate) fn groups(draft: &Draft, steps: &[Step]) -> Vec<GroupId> {
@@ -271,7 +273,7 @@ async fn submit(draft: &Draft, session: &Session, blobs: Vec<Outgoing>, bodies: 
     let mut commands = Vec::new();
     let mut register_sequence = 0;
     for (at, body) in bodies.into_iter().enumerate() {
-        if at == 1 {
+        if at == REGISTER_AT {
             register_sequence = session.number();
         }
         let number = session.number();
@@ -289,7 +291,7 @@ async fn submit(draft: &Draft, session: &Session, blobs: Vec<Outgoing>, bodies: 
     messages.extend(blobs.iter().map(|blob| {
         Ask::Blob(pb::UploadBlob { blob_id: Bytes::copy_from_slice(blob.blob.as_bytes()), blob: blob.bytes.clone() })
     }));
-    messages.push(Ask::Submit(pb::UploadSubmit { commands, register_at: 1, register_sequence }));
+    messages.push(Ask::Submit(pb::UploadSubmit { commands, register_at: REGISTER_AT as u32, register_sequence }));
 
     let outcomes =
         match tokio::time::timeout(PATIENCE.min(draft.client.patience()), send(draft, session, messages)).await {
@@ -361,8 +363,10 @@ async fn send_to(draft: &Draft, endpoint: &str, messages: Vec<Ask>) -> std::resu
             match reply?.and_then(|reply| reply.what) {
                 Some(Answer::Durable(_)) => {}
                 Some(Answer::Outcomes(outcomes)) => {
-                    let all = std::iter::once(&outcomes.register_outcome).chain(&outcomes.outcomes);
-                    let present = all.filter(|bytes| !bytes.is_empty());
+                    // In the order of the entry: registering comes behind what opens.
+                    let mut all: Vec<_> = outcomes.outcomes.iter().collect();
+                    all.insert(all.len().min(REGISTER_AT), &outcomes.register_outcome);
+                    let present = all.into_iter().filter(|bytes| !bytes.is_empty());
                     let read = present.map(|bytes| codec::decode(bytes)).collect::<std::result::Result<_, _>>();
                     return read.map_err(|fault| Sent::Failed(fault.into()));
                 }

@@ -29,8 +29,9 @@ use super::upload::{PartPlace, Upload};
 use crate::error::{Error, Result};
 use crate::session::{Session, unexpected};
 
-/// What a snapshot may write before its budget is raised.
-const BUDGET_BYTES: u64 = 4 << 30;
+/// What a snapshot may write in a shard before its budget is raised. Quotas count it until it is written or given back, so
+/// it is small.
+const BUDGET_BYTES: u64 = 128 << 20;
 /// Sessions are used at least so often; they end after an hour without use.
 const KEEP_OPEN: Duration = Duration::from_secs(15 * 60);
 
@@ -73,7 +74,7 @@ impl<'a> Spread<'a> {
         distrust: Arc<Distrust>,
     ) -> Result<Self> {
         let opened = home.call(Body::OpenSnapshot(draft.opening(groups.clone(), BUDGET_BYTES))).await?;
-        let Done::SnapshotOpened { lease, opened } = opened else { return Err(unexpected(&opened)) };
+        let Done::SnapshotOpened { lease, opened, budget_bytes } = opened else { return Err(unexpected(&opened)) };
         let mut spread = Self {
             draft,
             tally,
@@ -83,7 +84,7 @@ impl<'a> Spread<'a> {
             uploads: BTreeMap::new(),
             kept_open: JoinSet::new(),
         };
-        spread.add_part(home, lease);
+        spread.add_part(home, lease, budget_bytes);
         if let Err(error) = spread.join_others(&groups, &opened).await {
             spread.abort().await;
             return Err(error);
@@ -98,19 +99,19 @@ impl<'a> Spread<'a> {
             Session::join(&self.draft.client, *group, claim)
         });
         for session in futures_util::future::try_join_all(joins).await? {
-            let lease = session.lease();
-            self.add_part(Arc::new(session), lease);
+            let (lease, budget_bytes) = (session.lease(), session.budget_bytes());
+            self.add_part(Arc::new(session), lease, budget_bytes);
         }
         Ok(())
     }
 
-    fn add_part(&mut self, session: Arc<Session>, lease: LeaseId) {
+    fn add_part(&mut self, session: Arc<Session>, lease: LeaseId, budget_bytes: u64) {
         let throttle = Arc::clone(&self.draft.throttle);
         let place = PartPlace {
             throttle,
             session: Arc::clone(&session),
             lease,
-            budget_bytes: BUDGET_BYTES,
+            budget_bytes,
             vault: self.draft.vault.statement.vault,
             domain: self.draft.keys.domain,
         };
@@ -261,9 +262,16 @@ impl<'a> Spread<'a> {
                 records: records.get(group).cloned().unwrap_or_default(),
             };
             async move {
-                match session.call(body).await? {
-                    Done::Sealed(sealed) => Ok(sealed),
-                    other => Err(unexpected(&other)),
+                match session.call(body).await {
+                    Ok(Done::Sealed(sealed)) => Ok(sealed),
+                    Ok(other) => Err(unexpected(&other)),
+                    Err(error) => {
+                        if error.reason() == Some("MANIFEST_MISMATCH") {
+                            // A root or a record was collected since it was sent: both are sent with every attempt.
+                            self.distrust.missed_nodes(1);
+                        }
+                        Err(error)
+                    }
                 }
             }
         });

@@ -42,10 +42,12 @@ const BATCH_BLOBS: usize = 64;
 const BATCH_NODE_BYTES: usize = 512 << 10;
 /// So many batches wait for their outcome at once.
 const BATCHES_IN_FLIGHT: usize = 3;
-/// A lease's budget grows by so much,
-const TOP_UP_BYTES: u64 = 4 << 30;
+/// A lease's budget grows by what was used of it, at least so much
+const TOP_UP_BYTES_MIN: u64 = 128 << 20;
+/// and at most so much,
+const TOP_UP_BYTES_MAX: u64 = 4 << 30;
 /// when less than this is left.
-const TOP_UP_BELOW_BYTES: u64 = 256 << 20;
+const TOP_UP_BELOW_BYTES: u64 = 64 << 20;
 /// A node that is silent for so long while it owes an answer, or takes nothing, is given up.
 const SILENCE: Duration = Duration::from_secs(20);
 
@@ -194,6 +196,8 @@ struct Courier {
     /// Its blobs are on the stream, it is not submitted.
     open: Batch,
     used_bytes: u64,
+    /// Quotas leave no more than the budget.
+    is_last: bool,
 }
 
 /// Why a stream is given up.
@@ -215,7 +219,7 @@ impl From<Error> for Break {
 
 impl Courier {
     fn new(place: PartPlace, tally: Arc<Tally>, distrust: Arc<Distrust>) -> Self {
-        Self { place, tally, distrust, sent: VecDeque::new(), open: Batch::default(), used_bytes: 0 }
+        Self { place, tally, distrust, sent: VecDeque::new(), open: Batch::default(), used_bytes: 0, is_last: false }
     }
 
     async fn run(mut self, mut items: mpsc::Receiver<Item>) -> Result<()> {
@@ -367,15 +371,30 @@ impl Courier {
     /// Raises the lease's budget before it is used up. Nodes of the tree count too.
     async fn afford(&mut self, bytes: u64) -> Result<()> {
         self.used_bytes += bytes;
-        if self.used_bytes + TOP_UP_BELOW_BYTES < self.place.budget_bytes {
-            return Ok(());
-        }
-        let body = Body::TopUp { lease: self.place.lease, bytes: TOP_UP_BYTES };
-        match self.place.session.call(body).await? {
-            Done::ToppedUp { budget_bytes } => self.place.budget_bytes = budget_bytes,
-            _other => self.place.budget_bytes += TOP_UP_BYTES,
+        while self.is_short() {
+            let bytes = self.used_bytes.clamp(TOP_UP_BYTES_MIN, TOP_UP_BYTES_MAX);
+            let body = Body::TopUp { lease: self.place.lease, bytes };
+            match self.place.session.call(body).await {
+                Ok(Done::ToppedUp { budget_bytes }) => {
+                    // Less than what was asked for: that is all that quotas leave.
+                    self.is_last = budget_bytes < self.place.budget_bytes + bytes;
+                    self.place.budget_bytes = budget_bytes;
+                }
+                Ok(_other) => self.place.budget_bytes += bytes,
+                // What is left may be enough.
+                Err(error) if error.reason() == Some("QUOTA") && self.used_bytes <= self.place.budget_bytes => {
+                    self.is_last = true;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
+    }
+
+    /// Whether the lease needs more: soon, or at once where quotas leave no more.
+    fn is_short(&self) -> bool {
+        let ahead = if self.is_last { 0 } else { TOP_UP_BELOW_BYTES };
+        self.place.budget_bytes < self.used_bytes + ahead
     }
 
     /// Numbers a batch's commands and makes its submission.

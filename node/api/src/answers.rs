@@ -9,9 +9,10 @@
 use strongroom_format::codec::FormatError;
 use strongroom_format::outcome::Refusal;
 use strongroom_format::seal::BlobError;
-use strongroom_proto::REASON;
+use strongroom_proto::{REASON, RETRY_AFTER_MS};
 use strongroom_service::catalog::CatalogFault;
 use strongroom_service::propose::ProposeFault;
+use strongroom_service::rates::TooFast;
 use strongroom_service::reads::ReadFault;
 use strongroom_service::receipts::ReceiptFault;
 use strongroom_service::restore::RestoreFault;
@@ -47,6 +48,14 @@ pub fn status(answer: impl Into<Answer>) -> Status {
     metrics::refused(code, reason);
     let mut status = Status::new(code, format!("{reason}: {text}"));
     status.metadata_mut().insert(REASON, MetadataValue::from_static(reason));
+    status
+}
+
+/// Faster than the tenant may, with when to come again.
+pub fn too_fast(fault: TooFast) -> Status {
+    let mut status = status(Answer::new(Code::ResourceExhausted, "RATE", fault.to_string()));
+    let after_ms = MetadataValue::from(fault.again_after.as_millis().try_into().unwrap_or(u64::MAX));
+    status.metadata_mut().insert(RETRY_AFTER_MS, after_ms);
     status
 }
 
@@ -132,6 +141,13 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         Refusal::LockCannotShrink { .. } => {
             (FailedPrecondition, "LOCK_CANNOT_SHRINK", "a lock is never shortened or weakened so".into())
         }
+        Refusal::Quota { of, measure, hard, charged, asked } => (
+            ResourceExhausted,
+            "QUOTA",
+            format!(
+                "the {of} may have {hard} {measure}; {charged} are there or under way, {asked} more were asked for"
+            ),
+        ),
     };
     Answer { code, reason, text }
 }

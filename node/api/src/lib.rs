@@ -24,5 +24,6 @@ mod revocations;
 pub mod serve;
 mod ticket_wire;
 mod too_long;
+mod usage;
 pub mod vaults;
 pub mod wire;

@@ -8,6 +8,7 @@ const REFUSALS: &str = "strongroom_api_refusals_total";
 const VERIFICATIONS: &str = "strongroom_api_verifications_failed_total";
 const FIRST_BYTE: &str = "strongroom_api_restore_first_byte_seconds";
 const RESTORE: &str = "strongroom_api_restore_seconds";
+const HELD_UP: &str = "strongroom_api_ingest_held_up_seconds";
 const RESTORED: &str = "strongroom_api_restore_bytes_total";
 
 /// Says what the names mean. Called once, when the process starts.
@@ -17,6 +18,7 @@ pub fn describe() {
     describe_counter!(VERIFICATIONS, Unit::Count, "Checks that failed: a hash of what came in, a blob that is lost");
     describe_histogram!(FIRST_BYTE, Unit::Seconds, "From the call for a run to its first blob");
     describe_histogram!(RESTORE, Unit::Seconds, "From the call for a run to its last blob");
+    describe_histogram!(HELD_UP, Unit::Seconds, "How long a blob waited because its tenant sends faster than it may");
     describe_counter!(RESTORED, Unit::Bytes, "Bytes of blobs that were sent back, by shard");
 }
 
@@ -55,6 +57,10 @@ pub(crate) fn verification_failed(check: Check) {
 
 pub(crate) fn first_byte(after_s: f64) {
     histogram!(FIRST_BYTE).record(after_s);
+}
+
+pub(crate) fn held_up(time: std::time::Duration) {
+    histogram!(HELD_UP).record(time.as_secs_f64());
 }
 
 pub(crate) fn restored(after_s: f64) {

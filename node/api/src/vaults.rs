@@ -9,19 +9,23 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use strongroom_core::query::VaultRef;
-use strongroom_format::id::{ChunkId, DekId, DomainId, GroupId, SnapshotId, TicketId, TreeId, VaultId, VaultName};
+use strongroom_format::id::{
+    ChunkId, DekId, DomainId, GroupId, SnapshotId, TenantId, TicketId, TreeId, VaultId, VaultName,
+};
 use strongroom_proto::v1 as pb;
 use strongroom_proto::v1::upload_request::What;
 use strongroom_proto::v1::vaults_server::Vaults;
 use strongroom_service::caller::Caller;
 use strongroom_service::catalog::{Catalog, snapshot_ref, vault_ref};
 use strongroom_service::propose::Proposer;
+use strongroom_service::rates::Rates;
 use strongroom_service::receipts::{Receipts, Signers};
 use strongroom_service::restore::{Fetched, Restores, Run};
 use strongroom_service::route::Route;
 use strongroom_service::status::Statuses;
 use strongroom_service::topology::InForce;
 use strongroom_service::upload::{Reply, Step, Upload, Uploads};
+use strongroom_service::usage::Usages;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
@@ -30,7 +34,7 @@ use crate::answers;
 use crate::callers::{Callers, Claim};
 use crate::driven::{Driven, Out};
 use crate::enrol::{self, EnrolmentDoor};
-use crate::{metrics, ticket_wire, too_long, wire};
+use crate::{metrics, ticket_wire, too_long, usage, wire};
 
 /// An entry may take so long, elections included; then its outcome is unknown. Clients wait a little longer.
 const SUBMIT_WITHIN: Duration = Duration::from_secs(12);
@@ -64,6 +68,10 @@ pub struct VaultsPlane {
     pub receipts: Receipts,
     /// How things are.
     pub statuses: Statuses,
+    /// How much there is.
+    pub usages: Usages,
+    /// How fast it may come.
+    pub rates: Rates,
     /// Where strangers go, if this node lets them in.
     pub door: Option<EnrolmentDoor>,
 }
@@ -102,13 +110,15 @@ impl Vaults for VaultsPlane {
         let open = wire::upload_open(first.map_err(too_long::status)?)?;
         let caller = self.callers.stand(&claim).await?;
         let group = open.group;
+        let facts = self.catalog.tenant(&caller).map_err(answers::status)?;
         let upload = self.uploads.open(caller, open).await.map_err(answers::status)?;
         let callers = self.callers.clone();
+        let pace = Pace { tenant: facts.tenant, topology: self.topology.clone(), rates: self.rates.clone() };
         let replies = Driven::new(REPLIES_AHEAD, move |out| async move {
             tokio::select! {
                 biased;
                 refused = callers.until_refused(claim.clone()) => Err(refused),
-                ended = carry(&upload, &claim, group, messages, out) => ended,
+                ended = carry(&upload, &claim, group, &pace, messages, out) => ended,
             }
         });
         Ok(Response::new(replies.map(|reply| reply.map(wire::upload_reply)).boxed()))
@@ -283,6 +293,12 @@ impl Vaults for VaultsPlane {
         let status = self.statuses.of_tenant(caller.tenant).await;
         Ok(Response::new(wire::status(self.topology.now().cluster.to_string(), status)))
     }
+
+    async fn usage(&self, request: Request<pb::UsageRequest>) -> Result<Response<pb::UsageReply>, Status> {
+        let caller = self.callers.identify(&request, "/strongroom.v1.Vaults/Usage").await?;
+        let charges = self.usages.of(&caller).await.map_err(answers::status)?;
+        Ok(Response::new(usage::reply(charges)))
+    }
 }
 
 impl VaultsPlane {
@@ -310,14 +326,18 @@ async fn carry(
     upload: &Upload,
     claim: &Claim,
     group: GroupId,
+    pace: &Pace,
     messages: Streaming<pb::UploadRequest>,
     out: Out<Reply>,
 ) -> Result<(), Status> {
     let fault = Mutex::new(None);
-    let steps = messages.scan((), |(), message| {
-        let step = message.map_err(too_long::status).and_then(|message| step(claim, group, message));
-        let kept = step.map_err(|status| *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(status));
-        std::future::ready(kept.ok())
+    let kept = &fault;
+    let steps = messages.scan((), |(), message| async move {
+        let step = match message.map_err(too_long::status).and_then(|message| step(claim, group, message)) {
+            Ok(step) => pace.keep(blob_bytes(&step)).await.map(|()| step),
+            Err(status) => Err(status),
+        };
+        step.map_err(|status| *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(status)).ok()
     });
     let (sender, mut replies) = mpsc::channel(1);
     let work = async {
@@ -335,6 +355,40 @@ async fn carry(
     let (ended, ()) = futures_util::future::join(work, forward).await;
     ended.map_err(answers::status)?;
     fault.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// How fast a tenant's uploads may go here.
+struct Pace {
+    tenant: TenantId,
+    topology: InForce,
+    rates: Rates,
+}
+
+impl Pace {
+    /// Holds a blob of so many bytes up until there is room for it in the tenant's bucket: so its sender waits. Looked up each time: an
+    /// operator may have said otherwise since.
+    async fn keep(&self, bytes: u64) -> Result<(), Status> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let facts = self.topology.tenant(self.tenant);
+        let Some(rate) = facts.and_then(|facts| facts.limited.limits.upload_bytes_per_second) else { return Ok(()) };
+        let wait = self.rates.take(self.tenant, bytes, rate, Instant::now());
+        let wait = wait.map_err(answers::too_fast)?;
+        if !wait.is_zero() {
+            metrics::held_up(wait);
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the blob that a step brings.
+fn blob_bytes(step: &Step) -> u64 {
+    match step {
+        Step::Blob { blob, .. } => blob.len() as u64,
+        Step::Submit(_) => 0,
+    }
 }
 
 fn step(claim: &Claim, group: GroupId, message: pb::UploadRequest) -> Result<Step, Status> {

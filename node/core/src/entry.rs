@@ -22,6 +22,7 @@ use strongroom_format::id::{
     SetVersion, Signature, Slot, SnapshotId, TenantId, TenantName, TenantTag, VaultId,
 };
 use strongroom_format::outcome::Outcome;
+use strongroom_format::quota::TenantLimits;
 use strongroom_format::sign::{self, BadSignature, SigningKey};
 
 use crate::electorates::Electorate;
@@ -47,6 +48,10 @@ impl Format for Entry {
 
 /// One command in an entry.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "decoded, applied and dropped one at a time: a box would only add an allocation"
+)]
 pub enum EntryCommand {
     /// A caller's, to a shard.
     Client(SignedCommand),
@@ -70,6 +75,10 @@ pub enum EntryCommand {
 
 /// What nodes say themselves. No client or operator can.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "decoded, applied and dropped one at a time: a box would only add an allocation"
+)]
 pub enum NodeCommand {
     /// The first entry of the cluster group.
     Found(Genesis),
@@ -229,6 +238,28 @@ pub struct TenantFacts {
     pub founding: Vec<u8>,
     /// Whether its people may do anything.
     pub standing: Standing,
+    /// How much it may have, and how fast it may send.
+    pub limited: Limited,
+}
+
+/// How much a tenant may have, and who decided so.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Limited {
+    /// Counts the changes, from 0 at its admission: a shard takes over a higher one and no other.
+    pub version: u32,
+    /// How much.
+    pub limits: TenantLimits,
+    /// The operator who decided so.
+    pub by: IdentityId,
+    /// The reason that was given, at most 1024 bytes.
+    pub reason: String,
+}
+
+impl Limited {
+    /// Nobody has said anything about a tenant that was just admitted.
+    pub fn admitted(by: IdentityId) -> Self {
+        Self { version: 0, limits: TenantLimits::default(), by, reason: String::new() }
+    }
 }
 
 /// Whether a tenant's people may do anything, and who decided so.

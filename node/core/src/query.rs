@@ -21,6 +21,7 @@ use strongroom_format::label::Label;
 use strongroom_format::merkle::{MerkleHash, Salt};
 use strongroom_format::policy::Policy;
 use strongroom_format::policy_view::{LockView, PolicyView, PreviewPage, PreviewPlace};
+use strongroom_format::quota::Quotas;
 
 use crate::clock::ClockRow;
 use crate::cluster::rows::{Changing, IssuerRow, NodeRow, OperatorRow, ShardRow, TenantRow as ClusterTenantRow};
@@ -347,6 +348,13 @@ pub enum Query {
         /// At most so many, at most 1000; zero: 1000.
         limit: u32,
     },
+    /// What quotas count in this shard, and at home the quotas. [`Answer::Charges`].
+    Charges {
+        /// Whose.
+        tenant: TenantId,
+        /// Only this writer's.
+        by: Option<IdentityId>,
+    },
 }
 
 impl Format for Query {
@@ -480,12 +488,46 @@ pub enum Answer {
     Policy(PolicyView),
     /// A page of a preview.
     Preview(PreviewPage),
+    /// What quotas count in this shard.
+    Charges(Charges),
 }
 
 impl Format for Answer {
     const VERSION: u8 = 1;
     const BYTES_MAX: usize = 64 << 20;
     const NAME: &'static str = "answer";
+}
+
+/// What quotas count in a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Charges {
+    /// Of the tenant; `None`: a writer asked.
+    pub tenant: Option<Charge>,
+    /// Of its vaults, by id, with their names at home. None if a writer asked.
+    pub vaults: Vec<(VaultId, Option<VaultName>, Charge)>,
+    /// Of its writers, by id.
+    pub writers: Vec<(IdentityId, Charge)>,
+    /// How many bytes a second the tenant may send to one node.
+    pub upload_bytes_per_second: Option<u64>,
+}
+
+/// What quotas count of one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Charge {
+    /// How much there may be; at home.
+    pub quotas: Quotas,
+    /// Stored bytes that committed snapshots refer to; at home.
+    pub logical_bytes: u64,
+    /// Stored bytes of blobs and tree nodes.
+    pub stored_bytes: u64,
+    /// What may still be written under open leases.
+    pub reserved_bytes: u64,
+    /// Committed snapshots; at home.
+    pub snapshots: u64,
+    /// Undecided ones; at home.
+    pub undecided: u64,
+    /// Open sessions; at home.
+    pub sessions: u64,
 }
 
 /// How a group is.

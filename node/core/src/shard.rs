@@ -4,7 +4,8 @@
 //!
 //! One concept a file: `admission` (who, and where a command goes), `sessions`, `identities`, `tokens`, `vaults`, `leases`,
 //! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `living`, `policies`, `locks`, `keep`, `deletion`,
-//! `garbage`, `release`, `restores`, `audit`, `time`, `others` (whose word counts); `questions` and `proofs` answer. Not here:
+//! `garbage`, `release`, `quotas`, `usage`, `restores`, `audit`, `time`, `others` (whose word counts); `questions` and
+//! `proofs` answer. Not here:
 //! who lives where (`cluster.rs`).
 
 mod admission;
@@ -32,6 +33,7 @@ mod parts;
 mod policies;
 mod proofs;
 mod questions;
+pub(crate) mod quotas;
 pub mod release;
 mod restores;
 pub mod rows;

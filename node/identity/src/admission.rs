@@ -143,6 +143,7 @@ pub const TABLE: &[Row] = &[
     commands("/strongroom.v1.Vaults/Submit", WHO_COMMAND),
     reads("/strongroom.v1.Vaults/Topology", EVERYBODY),
     commands("/strongroom.v1.Vaults/Upload", WHO_BACK_UP),
+    reads("/strongroom.v1.Vaults/Usage", WHO_SEE_SNAPSHOTS),
     reads("/strongroom.v1.Vaults/Which", WHO_BACK_UP),
 ];
 

@@ -274,6 +274,7 @@ fn fault(answer: Answer) -> CatalogFault {
         | Answer::Behind(_)
         | Answer::Kept { .. }
         | Answer::Policy(_)
-        | Answer::Preview(_) => CatalogFault::NotFound,
+        | Answer::Preview(_)
+        | Answer::Charges(_) => CatalogFault::NotFound,
     }
 }

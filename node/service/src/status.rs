@@ -206,4 +206,5 @@ fn add(sum: &mut Usage, one: &Usage) {
     sum.nodes = sum.nodes.saturating_add(one.nodes);
     sum.node_bytes = sum.node_bytes.saturating_add(one.node_bytes);
     sum.snapshots = sum.snapshots.saturating_add(one.snapshots);
+    sum.logical_bytes = sum.logical_bytes.saturating_add(one.logical_bytes);
 }

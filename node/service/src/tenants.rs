@@ -59,8 +59,8 @@ struct There {
     tenants: BTreeSet<Version>,
 }
 
-/// A tenant, the version of its shard set and that of its standing.
-type Version = (TenantId, SetVersion, u32);
+/// A tenant, the version of its shard set, that of its standing and that of what it may have.
+type Version = (TenantId, SetVersion, u32, u32);
 
 impl Admitter {
     /// Runs until the map is not followed any more.
@@ -105,7 +105,7 @@ impl Admitter {
         }
         let mut lacking: Vec<TenantFacts> = Vec::new();
         for facts in tenants {
-            let version = (facts.tenant, facts.set_version, facts.standing.version);
+            let version = (facts.tenant, facts.set_version, facts.standing.version, facts.limited.version);
             if there.tenants.contains(&version) {
                 continue;
             }
@@ -191,9 +191,12 @@ impl Admitter {
     }
 }
 
-/// Whether a shard must be told: it does not know the tenant, or an older set of its shards, or how it stood before.
+/// Whether a shard must be told: it does not know the tenant, or an older set of its shards, how it stood before, or what it
+/// might have before.
 fn lacks(there: Option<&TenantFacts>, decided: &TenantFacts) -> bool {
     there.is_none_or(|there| {
-        there.set_version < decided.set_version || there.standing.version < decided.standing.version
+        there.set_version < decided.set_version
+            || there.standing.version < decided.standing.version
+            || there.limited.version < decided.limited.version
     })
 }

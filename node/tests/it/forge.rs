@@ -165,7 +165,7 @@ impl Forge {
     pub async fn open_snapshot(&mut self) -> Result<Opened, No> {
         let opening = self.opening();
         let opened = match self.talk.say(Body::OpenSnapshot(opening)).await? {
-            Done::SnapshotOpened { lease, opened } => {
+            Done::SnapshotOpened { lease, opened, .. } => {
                 self.talk.lease = lease;
                 opened
             }
@@ -176,7 +176,7 @@ impl Forge {
             let speaker = &self.talk.speaker;
             let join = speaker.outside(group, Body::JoinSnapshot { opened: claim });
             match speaker.say(group, speaker.signed(&join)).await? {
-                Done::Joined { session, lease } => {
+                Done::Joined { session, lease, .. } => {
                     let talk = Talk { speaker: speaker.clone(), group, session, lease, last: 0 };
                     self.others.insert(group, talk);
                 }

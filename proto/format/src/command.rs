@@ -22,6 +22,7 @@ use crate::label::Label;
 use crate::lock::LockRange;
 use crate::lock_order::LockOrder;
 use crate::policy::Policy;
+use crate::quota::{QuotaSubject, Quotas, StoredShares, TenantLimits};
 use crate::role::{Plane, Role};
 
 /// One command of one caller to one shard.
@@ -127,7 +128,7 @@ pub enum Body {
         /// What the home shard opened.
         opened: Attested<Opened>,
     },
-    /// More budget for an open lease.
+    /// More budget for an open lease: as much of it as the quotas leave.
     TopUp {
         /// Which.
         lease: LeaseId,
@@ -233,6 +234,13 @@ pub enum Body {
     End(EndOrder),
     /// About a policy, a lock or a hold. Signed.
     Lock(LockOrder),
+    /// Says how much a vault or a writer may have. Signed. In place of what was said before.
+    SetQuotas {
+        /// Whose.
+        of: QuotaSubject,
+        /// How much.
+        quotas: Quotas,
+    },
 }
 
 impl Body {
@@ -277,6 +285,7 @@ impl Body {
             Body::AbortTicket { .. } => 21,
             Body::End(order) => order.kind(),
             Body::Lock(order) => order.kind(),
+            Body::SetQuotas { .. } => 24,
         }
     }
 
@@ -299,7 +308,8 @@ impl Body {
             | Body::OpenTicket(_)
             | Body::AbortTicket { .. }
             | Body::End(_)
-            | Body::Lock(_) => true,
+            | Body::Lock(_)
+            | Body::SetQuotas { .. } => true,
             Body::EndSession
             | Body::Ask { .. }
             | Body::TopUp { .. }
@@ -328,7 +338,8 @@ pub struct OpenSnapshot {
     pub set_version: SetVersion,
     /// The shards that take a part, sorted; the home shard always takes one.
     pub groups: Vec<GroupId>,
-    /// What may be written, in stored bytes, over all shards.
+    /// What may be written, in stored bytes, in each shard before it is topped up. A shard grants what the quotas leave of
+    /// it.
     pub budget_bytes: u64,
     /// Canonical bytes of the wraps of the keys that this upload seals with (`wrap.rs`), sorted by key, at most
     /// [`OpenSnapshot::WRAPS_MAX`]. They are stored at once: a chunk is registered only under a key whose wrap is here,
@@ -366,12 +377,14 @@ pub struct Opened {
     pub set_version: SetVersion,
     /// The shards that take a part, sorted.
     pub groups: Vec<GroupId>,
-    /// The budget in stored bytes.
+    /// The budget in stored bytes that was asked for, in each shard.
     pub budget_bytes: u64,
     /// The home shard's lease.
     pub home_lease: LeaseId,
     /// The keys whose wraps the home shard has for this upload, sorted.
     pub deks: Vec<DekId>,
+    /// What vault and writer may have of stored bytes in each other shard.
+    pub shares: StoredShares,
 }
 
 impl Format for Opened {
@@ -555,6 +568,15 @@ pub enum OperatorBody {
         /// The node in each slot; slots are numbered region by region in turn.
         slots: Vec<NodeName>,
     },
+    /// Says how much a tenant may have and how fast it may send. In place of what was said before.
+    LimitTenant {
+        /// Which.
+        tenant: TenantId,
+        /// How much.
+        limits: TenantLimits,
+        /// For the tenant's audit log, at most 1024 bytes.
+        reason: String,
+    },
 }
 
 impl OperatorBody {
@@ -570,6 +592,7 @@ impl OperatorBody {
             OperatorBody::EndTenant { .. } => 6,
             OperatorBody::IssueNodeToken { .. } => 7,
             OperatorBody::CreateShard { .. } => 8,
+            OperatorBody::LimitTenant { .. } => 9,
         }
     }
 }

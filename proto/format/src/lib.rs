@@ -30,6 +30,7 @@ pub mod outcome;
 pub mod placement;
 pub mod policy;
 pub mod policy_view;
+pub mod quota;
 pub mod receipt;
 pub mod records;
 pub mod role;

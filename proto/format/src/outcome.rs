@@ -11,6 +11,7 @@ use crate::id::{
     ChunkId, Digest, GroupId, IdentityId, LeaseId, NodeName, RegionName, ReplicaId, SessionId, SetVersion, SnapshotId,
     StatementVersion, StreamName, TenantId, TreeId, VaultId,
 };
+use crate::quota::{Measure, QuotaOwner};
 use crate::role::Role;
 
 /// The answer to one command.
@@ -62,6 +63,8 @@ pub enum Done {
         lease: LeaseId,
         /// What the other shards are told.
         opened: Opened,
+        /// What may be written under the lease, in stored bytes.
+        budget_bytes: u64,
     },
     /// A part is open in another shard.
     Joined {
@@ -69,6 +72,8 @@ pub enum Done {
         session: SessionId,
         /// The part's lease.
         lease: LeaseId,
+        /// What may be written under it, in stored bytes.
+        budget_bytes: u64,
     },
     /// The lease's budget now, in stored bytes.
     ToppedUp {
@@ -216,7 +221,7 @@ pub enum Refusal {
     PreviousNotDone,
     /// The lease has ended.
     LeaseEnded,
-    /// The lease's or quota's bytes are used up.
+    /// The lease's bytes are used up. Top it up.
     BudgetExceeded {
         /// What is left.
         left_bytes: u64,
@@ -326,4 +331,17 @@ pub enum Refusal {
     /// What is said about another group does not bear signatures of a majority of its voters, as they are known here.
     /// Nothing was decided by it: whoever proposes collects them again.
     Unattested,
+    /// A hard quota leaves no room. Make room, or ask whoever set it for more.
+    Quota {
+        /// Whose.
+        of: QuotaOwner,
+        /// Of what.
+        measure: Measure,
+        /// How much there may be; of stored bytes in this shard.
+        hard: u64,
+        /// How much there is, what is under way included.
+        charged: u64,
+        /// How much more was asked for.
+        asked: u64,
+    },
 }

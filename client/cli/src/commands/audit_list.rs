@@ -137,7 +137,7 @@ const OPERATORS: u16 = 0x8000;
 const REDEEM: u16 = 0x2000;
 
 /// Names of the tenants' commands, by their number (`strongroom_format::command::Body::kind`).
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 25] = [
     "open-session",
     "end-session",
     "ask",
@@ -160,6 +160,10 @@ const COMMANDS: [&str; 22] = [
     "issue-token",
     "open-ticket",
     "abort-ticket",
+    // By what is ordered: `END_ORDERS` and `LOCK_ORDERS`.
+    "end",
+    "lock",
+    "set-quotas",
 ];
 /// Names of the orders to end something (`strongroom_format::ending`).
 const END_ORDERS: [&str; 2] = ["delete-snapshot", "delete-vault"];
@@ -175,7 +179,7 @@ const LOCK_ORDERS: [&str; 8] = [
     "remove-hold",
 ];
 /// Names of the operators' commands, by their number.
-const OPERATORS_COMMANDS: [&str; 9] = [
+const OPERATORS_COMMANDS: [&str; 10] = [
     "create-tenant",
     "register-issuer",
     "retire-issuer",
@@ -185,6 +189,7 @@ const OPERATORS_COMMANDS: [&str; 9] = [
     "end-tenant",
     "issue-node-token",
     "create-shard",
+    "limit-tenant",
 ];
 
 fn command_of(kind: u16) -> String {

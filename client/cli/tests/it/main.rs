@@ -21,6 +21,7 @@ mod paper;
 mod people;
 mod program;
 mod proofs;
+mod quotas;
 mod reading;
 mod resumed;
 mod sources;

@@ -2,7 +2,9 @@
 
 use strongroom_core::claims::{Claim, Statement};
 use strongroom_core::electorates::Electorate;
-use strongroom_core::entry::{Entry, EntryCommand, MemberFacts, NodeCommand, ShardFacts, Standing, TenantFacts};
+use strongroom_core::entry::{
+    Entry, EntryCommand, Limited, MemberFacts, NodeCommand, ShardFacts, Standing, TenantFacts,
+};
 use strongroom_core::machine::Machine;
 use strongroom_core::shard::ShardMachine;
 use strongroom_core::shard::release::Release;
@@ -112,5 +114,6 @@ fn tenant_facts(number: u8, key: &SigningKey) -> TenantFacts {
         groups: vec![GroupId(1)],
         founding: codec::encode(&record.sign(&root).unwrap()),
         standing: Standing::admitted("olga".parse().unwrap()),
+        limited: Limited::admitted("olga".parse().unwrap()),
     }
 }

@@ -63,7 +63,8 @@ fn needed(body: &OperatorBody) -> &'static [OperatorRole] {
         | OperatorBody::EndTenant { .. }
         | OperatorBody::RegisterIssuer { .. }
         | OperatorBody::IssueNodeToken { .. }
-        | OperatorBody::CreateShard { .. } => &[PlatformOperator],
+        | OperatorBody::CreateShard { .. }
+        | OperatorBody::LimitTenant { .. } => &[PlatformOperator],
         OperatorBody::SuspendTenant { .. }
         | OperatorBody::ResumeTenant { .. }
         | OperatorBody::RetireIssuer { .. }
@@ -114,5 +115,8 @@ fn execute(
             tokens::issue(at, tables, by, &wish)
         }
         OperatorBody::CreateShard { slots } => shards::create(tables, facts, at, slots),
+        OperatorBody::LimitTenant { tenant, limits, reason } => {
+            tenants::set_limits(tables, by, *tenant, *limits, reason)
+        }
     }
 }

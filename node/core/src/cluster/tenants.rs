@@ -7,7 +7,7 @@
 //! A suspension takes nothing away but the right to ask. It is lifted by whoever decided it, or by a security officer: so
 //! a platform operator cannot undo an officer's. An end is final: ids and names are never given again (N106), data stays
 //! as it was promised. Each change counts the standing's version up and is carried to the tenant's shards, whose audit
-//! log gets it with operator and reason (`shard/tenants.rs`). Not here: their people (`shard/identities.rs`), their CAs
+//! log gets it with operator and reason (`shard/tenants.rs`). So it is with what a tenant may have. Not here: their people (`shard/identities.rs`), their CAs
 //! (`cluster/issuers.rs`).
 
 use std::collections::BTreeSet;
@@ -15,13 +15,14 @@ use std::collections::BTreeSet;
 use strongroom_format::codec::Format;
 use strongroom_format::id::{GroupId, IdentityId, SetVersion, TenantId, TenantName};
 use strongroom_format::outcome::{Done, Refusal};
+use strongroom_format::quota::TenantLimits;
 use strongroom_format::role::OperatorRole;
 use strongroom_format::sign::SignedError;
 use strongroom_format::statement::FoundingRecord;
 
 use crate::cluster::issuers;
 use crate::cluster::rows::{ShardRow, TenantNameRow, TenantRow};
-use crate::entry::{Standing, TenantFacts, TenantState};
+use crate::entry::{Limited, Standing, TenantFacts, TenantState};
 use crate::row::Space;
 use crate::stop::{Ruled, Stop, format_refusal, impossible, invalid, limit};
 use crate::tables::{Reads, Tables};
@@ -57,6 +58,7 @@ pub(crate) fn create(tables: &mut dyn Tables, operator: &IdentityId, wish: &Wish
         groups: groups.clone(),
         founding: wish.founding.to_vec(),
         standing: Standing::admitted(operator.clone()),
+        limited: Limited::admitted(operator.clone()),
     };
     for group in groups.iter().copied().chain([home]).collect::<BTreeSet<_>>() {
         let row: Option<ShardRow> = space.get(&*tables, &(group,))?;
@@ -150,6 +152,29 @@ pub(crate) fn change(
     };
     let version = before.version.checked_add(1).ok_or_else(|| limit("changes of a tenant's standing"))?;
     row.facts.standing = Standing { version, state, by: operator.clone(), reason: reason.to_owned() };
+    space.put(tables, &(tenant,), &row)?;
+    Ok(Done::Done)
+}
+
+/// Says how much a tenant may have.
+pub(crate) fn set_limits(
+    tables: &mut dyn Tables,
+    operator: &IdentityId,
+    tenant: TenantId,
+    limits: TenantLimits,
+    reason: &str,
+) -> Ruled<Done> {
+    text::check(reason)?;
+    limits.check().map_err(invalid)?;
+    let space = Space::whole();
+    let row: Option<TenantRow> = space.get(&*tables, &(tenant,))?;
+    let mut row = row.ok_or(Refusal::NotFound)?;
+    if row.facts.standing.state == TenantState::Ended {
+        return Err(Refusal::TenantSuspended.into());
+    }
+    let version = row.facts.limited.version.checked_add(1);
+    let version = version.ok_or_else(|| limit("changes of what a tenant may have"))?;
+    row.facts.limited = Limited { version, limits, by: operator.clone(), reason: reason.to_owned() };
     space.put(tables, &(tenant,), &row)?;
     Ok(Done::Done)
 }

@@ -29,6 +29,7 @@ use crate::shard::lock_orders;
 use crate::shard::nodes;
 use crate::shard::parts;
 use crate::shard::policies;
+use crate::shard::quotas;
 use crate::shard::restores;
 use crate::shard::rows::{IdentityRow, SessionRow, TenantRow};
 use crate::shard::scope::TenantScope;
@@ -187,7 +188,7 @@ fn apply_outside(
     let outcome = attempt(tables, |draft| match (&command.body, &identity) {
         _ if at.disputed => Err(Refusal::DigestsDisagree.into()),
         (Body::OpenSession { nonce, budget_bytes }, Some(row)) => {
-            sessions::open(at, scope, draft, &command.principal, row, *nonce, *budget_bytes)
+            sessions::open(at, scope, tenant, draft, (&command.principal, row), *nonce, *budget_bytes)
         }
         (Body::JoinSnapshot { .. }, None) => match &known {
             Known::Opened(opened) => parts::join(at, scope, tenant, draft, opened),
@@ -254,7 +255,7 @@ fn apply_inside(
         return Ok(Outcome::Forgotten);
     };
     match sessions::look_up(scope, &*tables, caller.session, &row, command.sequence)? {
-        Number::Remembered(outcome) => return Ok(outcome),
+        Number::Remembered(outcome) => return Ok(*outcome),
         Number::Forgotten => return Ok(Outcome::Forgotten),
         Number::OutOfWindow => return Ok(Outcome::Refused(Refusal::SequenceOutOfWindow)),
         Number::New => {}
@@ -382,6 +383,7 @@ fn execute(at: &At<'_>, tables: &mut dyn Tables, caller: &Caller, command: &Comm
             | LockOrder::AddHold { .. }
             | LockOrder::RemoveHold { .. } => lock_orders::order(at, caller, tables, order),
         },
+        Body::SetQuotas { of, quotas } => quotas::set(at, caller, tables, of, quotas),
         Body::ReportBlob { vault, domain, chunk, blob, snapshot } => {
             let place = In { vault: *vault, domain: *domain };
             chunks::report(caller, tables, place, &BlobRef { chunk: *chunk, blob: *blob }, *snapshot)

@@ -16,7 +16,7 @@ use strongroom_format::merkle::Salt;
 use strongroom_format::outcome::Refusal;
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
 
-use crate::entry::{Standing, TenantState};
+use crate::entry::{Limited, Standing, TenantState};
 use crate::shard::at::At;
 use crate::shard::ends::{self, End};
 use crate::shard::rows::{AuditHeadRow, LeafRow, Pending, SubtreeRow};
@@ -67,7 +67,8 @@ pub(crate) fn weight(body: &Body) -> Weight {
         | Body::OpenTicket(_)
         | Body::AbortTicket { .. }
         | Body::End(_)
-        | Body::Lock(_) => Weight::Decision,
+        | Body::Lock(_)
+        | Body::SetQuotas { .. } => Weight::Decision,
         Body::TopUp { .. } | Body::RegisterChunks { .. } | Body::PutNodes { .. } => Weight::Batch,
         Body::Ask { .. } => Weight::Nothing,
     }
@@ -209,6 +210,27 @@ pub(crate) fn stands(
         subject: standing.version.to_le_bytes().to_vec(),
         allowed: true,
         reason: standing.reason.clone(),
+    };
+    append(at, scope, tables, event).map(|_| ())
+}
+
+/// Enters what an operator decided that the tenant may have. The subject is the version, and then the limits.
+pub(crate) fn limited(
+    at: &At<'_>,
+    scope: &TenantScope,
+    tables: &mut dyn Tables,
+    limited: &Limited,
+) -> Result<(), Halt> {
+    let Limited { version, limits, by, reason } = limited;
+    let body = OperatorBody::LimitTenant { tenant: scope.tenant(), limits: *limits, reason: String::new() };
+    let mut subject = version.to_le_bytes().to_vec();
+    subject.extend(borsh::to_vec(limits).expect("memory takes any bytes"));
+    let event = AuditEvent::Decision {
+        kind: OPERATORS | body.kind(),
+        principal: by.clone(),
+        subject,
+        allowed: true,
+        reason: reason.clone(),
     };
     append(at, scope, tables, event).map(|_| ())
 }
@@ -388,6 +410,8 @@ fn subject(body: &Body) -> Vec<u8> {
         Body::End(order) => order.subject().to_vec(),
         Body::IssueToken { token, identity, .. } => [token.as_bytes().to_vec(), name(identity)].concat(),
         Body::Lock(order) => about(order),
+        // Whose, and how much: who reads the log sees what was decided.
+        Body::SetQuotas { of, quotas } => borsh::to_vec(&(of, quotas)).expect("memory takes any bytes"),
         Body::ReportBlob { vault, domain, chunk, blob, snapshot } => {
             [vault.as_bytes().as_slice(), domain.as_bytes(), chunk.as_bytes(), blob.as_bytes(), snapshot.as_bytes()]
                 .concat()
@@ -469,6 +493,7 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::LegalHold => "LEGAL_HOLD",
         Refusal::VaultLocked => "VAULT_LOCKED",
         Refusal::LockCannotShrink { .. } => "LOCK_CANNOT_SHRINK",
+        Refusal::Quota { .. } => "QUOTA",
     }
 }
 

@@ -88,8 +88,8 @@ pub(crate) fn register(
         scope.put(tables, &(chunk.blob, place.vault, place.domain, chunk.chunk), &BlobRow {})?;
     }
     garbage::brought(at, scope, tables, lease, &brought)?;
-    leases::charge(at, scope, tables, lease, lease_row, came.stored_bytes, 0)?;
-    usage::count(scope, tables, place.vault, &came, &went)?;
+    leases::charge(at, caller, tables, lease, lease_row, place.vault, (came.stored_bytes, 0))?;
+    usage::count(scope, tables, place.vault, &caller.principal, &came, &went)?;
     Ok(Done::Registered { known })
 }
 

@@ -110,7 +110,8 @@ fn end_snapshot(
     let (vault, writer, label, _) = name;
     keep::ended(scope, tables, &(vault, writer, label))?;
     locks::forget(scope, tables, snapshot, &kept)?;
-    usage::count(scope, tables, vault, &Usage::default(), &Usage::of_snapshot())?;
+    let went = Usage::of_snapshot(committed.logical_bytes);
+    usage::count(scope, tables, vault, &row.opened.writer, &Usage::default(), &went)?;
     row.state = SnapshotState::Ended { committed, end, leaf_index, lock: kept.lock.map(|lock| lock.terms) };
     scope.put(tables, &(snapshot,), &row)?;
     Ok(Done::Done)

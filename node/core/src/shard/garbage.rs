@@ -28,6 +28,7 @@ use crate::shard::rows::{
 };
 use crate::shard::scope::TenantScope;
 use crate::shard::usage;
+use crate::shard::vaults;
 use crate::stop::{Ruled, impossible, invalid};
 use crate::tables::{Halt, Reads, Tables};
 
@@ -137,8 +138,10 @@ pub(crate) fn collect(
     }
     let Step { references, blobs, went, .. } = step;
     let more = !next(&scope, &*tables, at.now_ms, grace_ms, 1)?.is_empty();
-    for (vault, went) in went {
-        usage::count(&scope, tables, vault, &Usage::default(), &went)?;
+    for ((vault, domain), went) in went {
+        let owner = vaults::owner(&scope, &*tables, vault, domain)?;
+        let owner = owner.ok_or_else(|| impossible("a domain with something in it is nobody's"))?;
+        usage::count(&scope, tables, vault, &owner, &Usage::default(), &went)?;
     }
     if is_empty(&scope, &*tables)? {
         Space::whole().delete::<GarbageRow>(tables, &(tenant,))?;
@@ -189,7 +192,7 @@ struct Step<'a> {
     scope: &'a TenantScope,
     references: u32,
     blobs: u32,
-    went: BTreeMap<VaultId, Usage>,
+    went: BTreeMap<Domain, Usage>,
 }
 
 impl Step<'_> {
@@ -236,8 +239,8 @@ impl Step<'_> {
         let bytes = bytes.ok_or_else(|| impossible("a node has no bytes"))?.bytes;
         scope.delete::<NodeRow>(tables, &key)?;
         scope.delete::<NodeBytesRow>(tables, &key)?;
-        self.gone(key.0, &Usage::of_node(bytes.len()))?;
         let place = (key.0, key.1);
+        self.gone(place, &Usage::of_node(bytes.len()))?;
         match codec::decode::<Node>(&bytes).map_err(|fault| impossible(&format!("a stored node: {fault}")))? {
             Node::Leaf(leaf) => {
                 self.count(leaf.entries().len());
@@ -296,7 +299,7 @@ impl Step<'_> {
         scope.delete::<ChunkRow>(tables, &(vault, domain, chunk, blob))?;
         scope.delete::<BlobRow>(tables, &(blob, vault, domain, chunk))?;
         self.blobs += 1;
-        self.gone(vault, &Usage::of_blob(&row))
+        self.gone((vault, domain), &Usage::of_blob(&row))
     }
 
     fn drop_node(&mut self, tables: &mut dyn Tables, place: Domain, node: TreeId, times: u64) -> Result<(), Halt> {
@@ -328,8 +331,8 @@ impl Step<'_> {
         self.scope.put(tables, &key, &GraceRow {})
     }
 
-    fn gone(&mut self, vault: VaultId, usage: &Usage) -> Result<(), Halt> {
-        let sum = self.went.entry(vault).or_default();
+    fn gone(&mut self, place: Domain, usage: &Usage) -> Result<(), Halt> {
+        let sum = self.went.entry(place).or_default();
         *sum = sum.plus(usage).ok_or_else(|| impossible("usage of one step overflows"))?;
         Ok(())
     }
@@ -342,6 +345,6 @@ impl Step<'_> {
 }
 
 /// Whether a row's lease is open: then its writer may be about to name it.
-fn is_open(scope: &TenantScope, reads: &dyn Reads, lease: LeaseId) -> Result<bool, Halt> {
+pub(crate) fn is_open(scope: &TenantScope, reads: &dyn Reads, lease: LeaseId) -> Result<bool, Halt> {
     scope.has::<LeaseRow>(reads, &(lease,))
 }

@@ -107,7 +107,7 @@ pub(crate) fn gather(
         return Err(Refusal::StreamsDiffer { names: differing }.into());
     }
     for (row, shown) in streams {
-        shown::show(at, scope, tables, row, shown)?;
+        shown::show(at, scope, &caller.tenant.facts, tables, row, shown)?;
     }
     leases::end(scope, tables, ticket.lease)?;
     ticket.state = TicketState::Committed { whole: envelope.snapshot };
@@ -144,10 +144,11 @@ fn stream(
         Some((_, card)) if card.digest == envelope.card && card.signing_key == writer.signing_key => {}
         Some(_) | None => return Err(Refusal::ProvenanceInvalid { why: "the writer has a newer card".into() }.into()),
     }
+    let logical_bytes = shown::logical_bytes(&envelope)?;
     let own = locks::choose(&vault.policy, writer.locks.as_ref(), envelope.requested_lock.as_ref())?;
     let Ready { envelope, digest, order, parts, lying } = ready;
     let lock = stricter(of_whole, own);
-    Ok((row, Shown { snapshot: named.snapshot, envelope, digest, order, parts, lying, terms: lock }))
+    Ok((row, Shown { snapshot: named.snapshot, envelope, digest, order, parts, lying, terms: lock, logical_bytes }))
 }
 
 /// A lock that keeps what both promise.

@@ -2,7 +2,8 @@
 //!
 //!     PutNodes ──▶ chunk rows of a leaf, node rows of an inner node: all there? totals as claimed? ──▶ each counted once
 //!
-//! A node that is there is *known* and counts nothing: its id is the hash of its bytes, so it cannot be another. So
+//! A node that is there is *known* and counts nothing: its id is the hash of its bytes, so it cannot be another. Its
+//! putter is about to name it, so it stays as long as the putter's lease is open, whoever lets it go meanwhile. So
 //! whatever a stored root names is there, down to the blobs (`laws/all_below_a_part_exists.rs`), and counts are exact
 //! (N34, N37, N109, N113). Not here: the shape of nodes (`strongroom_format::tree`).
 
@@ -41,11 +42,18 @@ pub(crate) fn put(
     }
     let scope = &caller.scope;
     let lease_row = leases::writable_in(at, caller, &*tables, lease, place.vault, place.domain)?;
-    let (mut known, mut came) = (0, Usage::default());
+    let (mut known, mut came, mut taken_over) = (0, Usage::default(), 0_u64);
     let mut brought = BroughtRow { vault: place.vault, domain: place.domain, chunks: Vec::new(), nodes: Vec::new() };
     for bytes in nodes {
         let id = tree::tree_id(bytes);
-        if scope.has::<NodeRow>(&*tables, &(place.vault, place.domain, id))? {
+        if let Some(row) = row(scope, &*tables, place, id)? {
+            if !garbage::is_open(scope, &*tables, row.lease)? {
+                scope.put(tables, &(place.vault, place.domain, id), &NodeRow { lease, ..row })?;
+                brought.nodes.push(id);
+                taken_over = taken_over
+                    .checked_add(bytes.len() as u64)
+                    .ok_or_else(|| impossible("nodes of one command overflow"))?;
+            }
             known += 1;
             continue;
         }
@@ -61,8 +69,9 @@ pub(crate) fn put(
         came = came.plus(&Usage::of_node(bytes.len())).ok_or_else(|| impossible("nodes of one command overflow"))?;
     }
     garbage::brought(at, scope, tables, lease, &brought)?;
-    leases::charge(at, scope, tables, lease, lease_row, 0, came.node_bytes)?;
-    usage::count(scope, tables, place.vault, &came, &Usage::default())?;
+    let lie = came.node_bytes.checked_add(taken_over).ok_or_else(|| impossible("nodes of one command overflow"))?;
+    leases::charge(at, caller, tables, lease, lease_row, place.vault, (0, lie))?;
+    usage::count(scope, tables, place.vault, &caller.principal, &came, &Usage::default())?;
     Ok(Done::NodesPut { known })
 }
 

@@ -25,22 +25,27 @@ use crate::shard::lock_parts;
 use crate::shard::lock_rows::LockRow;
 use crate::shard::locks;
 use crate::shard::nodes;
-use crate::shard::rows::{DomainRow, LeasePurpose, Lying, PartRow, PartState, TenantRow, WaitingRow, WrapRow};
+use crate::shard::quotas::Whose;
+use crate::shard::rows::{
+    DomainRow, LeasePurpose, LeaseRow, Lying, PartRow, PartState, TenantRow, WaitingRow, WrapRow,
+};
 use crate::shard::scope::TenantScope;
 use crate::shard::sessions;
+use crate::shard::vaults;
 use crate::stop::{Ruled, invalid};
 use crate::tables::{Halt, Reads, Tables};
 
-/// Opens a part under a lease, named by the place of the command.
+/// Opens a part under a lease over a budget that was granted, named by the place of the command.
 pub(crate) fn open(
     at: &At<'_>,
     scope: &TenantScope,
     tables: &mut dyn Tables,
     session: SessionId,
     opened: &Opened,
+    budget_bytes: u64,
 ) -> Result<LeaseId, Halt> {
     let purpose = LeasePurpose::Part { snapshot: opened.snapshot, vault: opened.vault, domain: opened.domain };
-    let lease = leases::open(at, scope, tables, opened.writer.clone(), purpose, opened.budget_bytes)?;
+    let lease = leases::open(at, scope, tables, opened.writer.clone(), purpose, budget_bytes)?;
     let row = PartRow { opened: opened.clone(), session, lease, state: PartState::Open };
     scope.put(tables, &(opened.snapshot,), &row)?;
     Ok(lease)
@@ -49,7 +54,10 @@ pub(crate) fn open(
 /// What was answered when just this part was joined.
 pub(crate) fn joined(scope: &TenantScope, reads: &dyn Reads, opened: &Opened) -> Result<Option<Done>, Halt> {
     let row = scope.get::<PartRow>(reads, &(opened.snapshot,))?.filter(|row| row.opened == *opened);
-    Ok(row.map(|row| Done::Joined { session: row.session, lease: row.lease }))
+    let Some(PartRow { session, lease, .. }) = row else { return Ok(None) };
+    // As it is now: it may have been topped up since, or have ended.
+    let budget_bytes = scope.get::<LeaseRow>(reads, &(lease,))?.map_or(0, |row| row.budget_bytes);
+    Ok(Some(Done::Joined { session, lease, budget_bytes }))
 }
 
 /// Opens a part in another shard than home, with a session of its own.
@@ -65,15 +73,18 @@ pub(crate) fn join(
     if scope.has::<PartRow>(&*tables, &(opened.snapshot,))? {
         return Err(Refusal::Immutable.into());
     }
+    vaults::require_sole_owner(scope, &*tables, opened.vault, opened.domain, &opened.writer)?;
     let session = at.session();
     sessions::start(at, scope, tables, session, &opened.writer)?;
-    let lease = open(at, scope, tables, session, opened)?;
+    let whose = Whose { facts: &tenant.facts, vault: Some(opened.vault), writer: &opened.writer };
+    let budget_bytes = whose.grant(at, scope, &*tables, &opened.shares, opened.budget_bytes)?;
+    let lease = open(at, scope, tables, session, opened, budget_bytes)?;
     for dek in &opened.deks {
         scope.put(tables, &(opened.vault, opened.domain, *dek), &WrapRow { wrap: None })?;
     }
     let own = DomainRow { epoch: KeyEpoch(0) };
     scope.put(tables, &(opened.vault, opened.domain, opened.writer.clone()), &own)?;
-    Ok(Done::Joined { session, lease })
+    Ok(Done::Joined { session, lease, budget_bytes })
 }
 
 /// Seals a part: its roots and records are there and counted, and its lease is over.

@@ -23,6 +23,7 @@ use crate::shard::lock_questions;
 use crate::shard::locks;
 use crate::shard::members;
 use crate::shard::proofs;
+use crate::shard::quotas;
 use crate::shard::rows::{
     BlobRow, CardRow, ChunkRow, Committed, DomainRow, EndingRow, EnvelopeRow, FactsRow, IdentityRow, LabelRow,
     LeaseRow, ListedRow, NodeBytesRow, NodeRow, PartRow, ReportedRow, RestoreRow, SessionRow, ShardUsageRow,
@@ -210,6 +211,13 @@ pub(crate) fn answer(group: GroupId, reads: &dyn Reads, query: Query) -> Result<
         Query::Preview { tenant, vault, policy, after, limit } => {
             scoped(reads, tenant, |scope| lock_questions::preview(scope, reads, vault, &policy, after.as_ref(), limit))
         }
+        Query::Charges { tenant, by } => match TenantScope::of(reads, tenant)? {
+            Some((scope, row)) => {
+                let is_home = row.facts.home == group;
+                Ok(Answer::Charges(quotas::charges(&scope, reads, &row.facts, is_home, by.as_ref())?))
+            }
+            None => Ok(Answer::NotFound),
+        },
     }
 }
 

@@ -16,6 +16,7 @@ use strongroom_format::lock::{LockRange, LockTerms};
 use strongroom_format::merkle::{Frontier, MerkleHash, Salt};
 use strongroom_format::outcome::Outcome;
 use strongroom_format::policy::Policy;
+use strongroom_format::quota::Quotas;
 use strongroom_format::role::Role;
 use strongroom_format::tree::Totals;
 
@@ -462,6 +463,8 @@ pub struct Committed {
     pub lying: Lying,
     /// A restorer has met a blob in it that does not open.
     pub damaged: bool,
+    /// Stored bytes below its roots in all shards, each reference counted.
+    pub logical_bytes: u64,
 }
 
 /// What a shard holds of a snapshot.
@@ -635,6 +638,8 @@ pub struct Usage {
     pub node_bytes: u64,
     /// Committed snapshots, counted at home.
     pub snapshots: u64,
+    /// Stored bytes that they refer to in all shards, each reference counted; at home.
+    pub logical_bytes: u64,
 }
 
 /// What a tenant has here.
@@ -657,6 +662,53 @@ pub struct OpenRow {
     pub tokens: u64,
     /// The tickets that it opened and that are not decided, counted at home.
     pub tickets: u64,
+    /// What may still be written under its open leases, in stored bytes.
+    pub reserved_bytes: u64,
+}
+
+/// What a tenant has open here: the sum over its identities.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TenantOpenRow {
+    /// Open sessions.
+    pub sessions: u64,
+    /// Snapshots that are not decided, counted at home.
+    pub undecided: u64,
+    /// What may still be written under open leases, in stored bytes.
+    pub reserved_bytes: u64,
+}
+
+/// What is open for a vault here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct VaultOpenRow {
+    /// Snapshots that are not decided, counted at home.
+    pub undecided: u64,
+    /// What may still be written under open leases of parts, in stored bytes.
+    pub reserved_bytes: u64,
+}
+
+/// What a writer has here, in all vaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct WriterUsageRow {
+    /// What it has.
+    pub usage: Usage,
+}
+
+/// How much a vault may have; at home.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct VaultQuotasRow {
+    /// The place of the command that said so ([`strongroom_format::id::Place::number`]).
+    pub set: u64,
+    /// How much.
+    pub quotas: Quotas,
+}
+
+/// How much a writer may have; at home.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct WriterQuotasRow {
+    /// The place of the command that said so ([`strongroom_format::id::Place::number`]).
+    pub set: u64,
+    /// How much.
+    pub quotas: Quotas,
 }
 
 /// What a vault has here.
@@ -731,4 +783,9 @@ tenants_rows! {
     OpenRow: "open row", 64, 65, (IdentityId,);
     TicketRow: "ticket row", 64 << 10, 70, (TicketId,);
     StreamRow: "stream row", 32, 71, (TicketId, StreamName);
+    TenantOpenRow: "tenant open row", 64, 90, ();
+    VaultOpenRow: "vault open row", 64, 91, (VaultId,);
+    WriterUsageRow: "writer usage row", 256, 92, (IdentityId,);
+    VaultQuotasRow: "vault quotas row", 256, 93, (VaultId,);
+    WriterQuotasRow: "writer quotas row", 256, 94, (IdentityId,);
 }

@@ -12,14 +12,16 @@
 use strongroom_format::codec;
 use strongroom_format::id::{IdentityId, LeaseId, Nonce, SessionId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
+use strongroom_format::quota::StoredShares;
 use strongroom_format::role::Role;
 
 use crate::shard::at::{At, Caller};
 use crate::shard::ends::{self, End};
 use crate::shard::leases::{self, SESSION_BUDGET_BYTES_MAX};
-use crate::shard::rows::{IdentityRow, LeasePurpose, LeaseRow, NonceRow, OutcomeRow, SessionRow};
+use crate::shard::quotas::Whose;
+use crate::shard::rows::{IdentityRow, LeasePurpose, LeaseRow, NonceRow, OutcomeRow, SessionRow, TenantRow};
 use crate::shard::scope::TenantScope;
-use crate::shard::usage;
+use crate::shard::usage::{self, One};
 use crate::stop::{Ruled, invalid, limit};
 use crate::tables::{Halt, Reads, Tables};
 
@@ -36,7 +38,7 @@ pub(crate) enum Number {
     /// It may be executed.
     New,
     /// It was answered.
-    Remembered(Outcome),
+    Remembered(Box<Outcome>),
     /// It may have been answered.
     Forgotten,
     /// Too far ahead.
@@ -47,9 +49,9 @@ pub(crate) enum Number {
 pub(crate) fn open(
     at: &At<'_>,
     scope: &TenantScope,
+    tenant: &TenantRow,
     tables: &mut dyn Tables,
-    principal: &IdentityId,
-    identity: &IdentityRow,
+    (principal, identity): (&IdentityId, &IdentityRow),
     nonce: Nonce,
     budget_bytes: u64,
 ) -> Ruled<Done> {
@@ -60,6 +62,10 @@ pub(crate) fn open(
     if SESSION_BUDGET_BYTES_MAX < budget_bytes {
         return Err(invalid("a session's budget is at most 64 MiB"));
     }
+    let whose = Whose { facts: &tenant.facts, vault: None, writer: principal };
+    whose.require_session(scope, &*tables)?;
+    // Whatever is left of it: who backs nothing up needs none.
+    let budget_bytes = whose.grant(at, scope, &*tables, &StoredShares::default(), budget_bytes)?;
     let session = at.session();
     let ends_ms = start(at, scope, tables, session, principal)?;
     let lease = leases::open(at, scope, tables, principal.clone(), LeasePurpose::Session(session), budget_bytes)?;
@@ -93,10 +99,7 @@ pub(crate) fn start(
     let ends_ms = at.now_ms.saturating_add(SESSION_MS);
     scope.put(tables, &(session,), &SessionRow { identity: identity.clone(), top: 0, ends_ms, open: true })?;
     ends::schedule(tables, ends_ms, scope.tenant(), End::Session(session))?;
-    usage::count_open(scope, tables, identity, |row| {
-        row.sessions = row.sessions.checked_add(1)?;
-        Some(())
-    })?;
+    usage::count_session(scope, tables, identity, One::More)?;
     Ok(ends_ms)
 }
 
@@ -115,7 +118,7 @@ pub(crate) fn look_up(
         return Ok(Number::OutOfWindow);
     }
     let remembered = scope.get::<OutcomeRow>(reads, &(session, sequence))?;
-    Ok(remembered.map_or(Number::New, |row| Number::Remembered(row.outcome)))
+    Ok(remembered.map_or(Number::New, |row| Number::Remembered(Box::new(row.outcome))))
 }
 
 /// Remembers an answer, forgets those that leave the window, and moves the session's end on. Nothing happens where the
@@ -197,8 +200,5 @@ pub(crate) fn end(scope: &TenantScope, tables: &mut dyn Tables, session: Session
     }
     row.open = false;
     scope.put(tables, &(session,), &row)?;
-    usage::count_open(scope, tables, &row.identity, |row| {
-        row.sessions = row.sessions.checked_sub(1)?;
-        Some(())
-    })
+    usage::count_session(scope, tables, &row.identity, One::Less)
 }

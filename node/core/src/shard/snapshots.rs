@@ -29,11 +29,12 @@ use crate::shard::living;
 use crate::shard::locks;
 use crate::shard::nodes;
 use crate::shard::parts;
+use crate::shard::quotas::Whose;
 use crate::shard::rows::{LeaseRow, Lying, PartRoots, PartState, Ready, SnapshotRow, SnapshotState, VaultRow, WrapRow};
 use crate::shard::scope::TenantScope;
 use crate::shard::shown::{self, Shown};
 use crate::shard::tickets;
-use crate::shard::usage;
+use crate::shard::usage::{self, One};
 use crate::shard::vaults;
 use crate::stop::{Ruled, Stop, format_refusal, impossible, invalid, limit};
 use crate::tables::{Halt, Reads, Tables};
@@ -60,6 +61,10 @@ pub(crate) fn open(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, open: 
     if let Some(of) = &open.stream {
         tickets::join(at, caller, tables, open, of)?;
     }
+    let whose = Whose { facts: &caller.tenant.facts, vault: Some(open.vault), writer: &caller.principal };
+    whose.require_snapshot(scope, &*tables)?;
+    let shares = whose.shares(scope, &*tables)?;
+    let budget_bytes = whose.grant(at, scope, &*tables, &shares, open.budget_bytes)?;
     let deks = store_wraps(caller, tables, open)?;
     let opened = Opened {
         home: at.group(),
@@ -74,8 +79,9 @@ pub(crate) fn open(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, open: 
         budget_bytes: open.budget_bytes,
         home_lease: at.lease(),
         deks,
+        shares,
     };
-    let lease = parts::open(at, scope, tables, caller.session, &opened)?;
+    let lease = parts::open(at, scope, tables, caller.session, &opened, budget_bytes)?;
     let row = SnapshotRow {
         opened: opened.clone(),
         label: open.label.clone(),
@@ -84,11 +90,8 @@ pub(crate) fn open(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, open: 
         state: SnapshotState::Open,
     };
     scope.put(tables, &(open.snapshot,), &row)?;
-    usage::count_open(scope, tables, &caller.principal, |row| {
-        row.undecided = row.undecided.checked_add(1)?;
-        Some(())
-    })?;
-    Ok(Done::SnapshotOpened { lease, opened })
+    usage::count_undecided(scope, tables, open.vault, &caller.principal, One::More)?;
+    Ok(Done::SnapshotOpened { lease, opened, budget_bytes })
 }
 
 /// Makes a snapshot of an opened one.
@@ -120,6 +123,7 @@ pub(crate) fn commit(
     if lying.strength.regions < vault.policy.least_regions {
         return Err(Refusal::TooThin.into());
     }
+    let logical_bytes = shown::logical_bytes(&envelope)?;
 
     let digest = envelope.digest();
     let order = at.place.number();
@@ -130,15 +134,26 @@ pub(crate) fn commit(
     match &envelope.gathered {
         Gathered::Alone => {}
         Gathered::Stream(of) => {
+            // It is charged when its whole is committed; what would be refused then is refused now.
+            let whose = Whose { facts: &caller.tenant.facts, vault: Some(envelope.vault), writer: &caller.principal };
+            whose.require_logical(scope, &*tables, logical_bytes)?;
             let ready = Ready { envelope: envelope_bytes.to_vec(), digest, order, parts, lying };
             gathering::hold(at, caller, tables, row, &home_part, of, ready)?;
             return Ok(Done::Ready { envelope: digest, strength: lying.strength });
         }
         Gathered::Whole(whole) => gathering::gather(at, caller, tables, &envelope, whole, &vault, terms)?,
     }
-    let shown =
-        Shown { snapshot: envelope.snapshot, envelope: envelope_bytes.to_vec(), digest, order, parts, lying, terms };
-    let leaf_index = shown::show(at, scope, tables, row, shown)?;
+    let shown = Shown {
+        snapshot: envelope.snapshot,
+        envelope: envelope_bytes.to_vec(),
+        digest,
+        order,
+        parts,
+        lying,
+        terms,
+        logical_bytes,
+    };
+    let leaf_index = shown::show(at, scope, &caller.tenant.facts, tables, row, shown)?;
     Ok(Done::Committed { envelope: digest, leaf_index, strength: lying.strength })
 }
 
@@ -175,7 +190,7 @@ pub(crate) fn abort(
     parts::drop_part(scope, tables, snapshot, part)?;
     row.state = SnapshotState::Aborted;
     scope.put(tables, &(snapshot,), &row)?;
-    usage::no_longer_undecided(scope, tables, &row.opened.writer)?;
+    usage::count_undecided(scope, tables, row.opened.vault, &row.opened.writer, One::Less)?;
     if let Some(of) = &row.stream {
         tickets::leave(scope, tables, of)?;
     }

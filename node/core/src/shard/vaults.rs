@@ -120,6 +120,7 @@ pub(crate) fn put_card(caller: &Caller, tables: &mut dyn Tables, card: &[u8]) ->
         // A new epoch is for a new domain: that is what it is for.
         return Err(Refusal::Immutable.into());
     }
+    require_sole_owner(scope, &*tables, signed.vault, signed.domain, &signed.writer)?;
     let row = CardRow {
         card: card.to_vec(),
         digest: signed.digest(),
@@ -140,6 +141,31 @@ pub(crate) fn newest_card(
 ) -> Result<Option<(KeyEpoch, CardRow)>, Halt> {
     let mut cards = scope.range::<CardRow>(reads, &(vault, writer.clone()), CARDS_MAX)?;
     Ok(cards.pop().map(|((_, _, epoch), row)| (epoch, row)))
+}
+
+/// Whose a domain is: one writer's and never another's, so that what lies in it counts for one.
+pub(crate) fn owner(
+    scope: &TenantScope,
+    reads: &dyn Reads,
+    vault: VaultId,
+    domain: DomainId,
+) -> Result<Option<IdentityId>, Halt> {
+    let first = scope.range::<DomainRow>(reads, &(vault, domain), 1)?.pop();
+    Ok(first.map(|((_, _, owner), _)| owner))
+}
+
+/// Refuses to make a domain that is another's this writer's too.
+pub(crate) fn require_sole_owner(
+    scope: &TenantScope,
+    reads: &dyn Reads,
+    vault: VaultId,
+    domain: DomainId,
+    writer: &IdentityId,
+) -> Ruled<()> {
+    match owner(scope, reads, vault, domain)? {
+        Some(owner) if owner != *writer => Err(Refusal::Immutable.into()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Whether a writer owns a domain.

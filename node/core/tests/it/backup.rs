@@ -155,7 +155,7 @@ impl Backup {
     pub fn open(&mut self, world: &mut World) -> Outcome {
         let (home, body) = (self.home(world), self.open_body(world));
         let outcome = self.submit(world, home, Body::OpenSnapshot(body));
-        if let Outcome::Done(Done::SnapshotOpened { lease, opened }) = &outcome {
+        if let Outcome::Done(Done::SnapshotOpened { lease, opened, .. }) = &outcome {
             self.leases.insert(home, *lease);
             self.opened = Some(opened.clone());
         }
@@ -171,7 +171,7 @@ impl Backup {
     pub fn join(&mut self, world: &mut World, group: GroupId) -> Outcome {
         let signed = self.join_command(world, group);
         let outcome = world.group(group).client(signed);
-        if let Outcome::Done(Done::Joined { session, lease }) = &outcome {
+        if let Outcome::Done(Done::Joined { session, lease, .. }) = &outcome {
             self.sessions.insert(group, Session { group, session: *session, lease: *lease, next: 1 });
             self.leases.insert(group, *lease);
         }

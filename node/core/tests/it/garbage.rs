@@ -132,6 +132,52 @@ fn n34_what_went_meanwhile_is_listed_as_missing_and_sent_again() {
     late.fill(&mut world, home, &[piece]);
 }
 
+#[test]
+fn a_known_node_stays_while_whoever_put_it_again_is_about_to_name_it() {
+    let mut world = World::unlocked(&["acme"]);
+    let names = ["a", "b", "c"];
+    let first = back_up(&mut world, "acme", WRITER, "one", &names);
+    world.pass(7 * HOUR_MS);
+    // The same leaf again at home. The only snapshot with it ends before it is sealed.
+    let put_again = |world: &mut World, name: &str| {
+        let session = world.open_session("acme", WRITER);
+        let mut backup = Backup::new(world, "acme", WRITER, session, name);
+        let home = backup.home(world);
+        backup.groups = vec![home];
+        done(backup.open(world));
+        let pieces: Vec<Piece> =
+            names.iter().skip(place_of(world, home)).step_by(3).map(|name| Piece::new(name, 0)).collect();
+        assert!(!pieces.is_empty());
+        backup.fill(world, home, &pieces);
+        backup
+    };
+    let mut again = put_again(&mut world, "again");
+    done(delete(&mut world, first));
+    world.tell_ends();
+    world.collect(0);
+    again.fill_manifest(&mut world);
+    let home = again.home(&world);
+    done(again.seal(&mut world, home));
+    done(again.commit(&mut world));
+    // Given up instead, it goes with the lease.
+    let _dead = put_again(&mut world, "dead");
+    world.pass(7 * HOUR_MS);
+    done(delete(&mut world, again.snapshot));
+    world.tell_ends();
+    world.decide();
+    world.collect(0);
+    nothing_is_left(&world);
+}
+
+/// Which of the tenant's shards this is: contents are spread in turn.
+fn place_of(world: &World, group: GroupId) -> usize {
+    let tenant = world.tenant("acme");
+    let mut groups: Vec<GroupId> = tenant.groups.iter().copied().chain([tenant.home]).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups.iter().position(|one| *one == group).unwrap()
+}
+
 /// One thing that somebody does.
 #[derive(Clone, Debug)]
 enum Step {

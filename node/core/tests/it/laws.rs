@@ -9,11 +9,12 @@ use strongroom_core::tables::{MemoryTables, Table, Tables};
 use strongroom_format::command::{Body, OperatorBody};
 use strongroom_format::ending::EndOrder;
 use strongroom_format::id::GroupId;
+use strongroom_format::quota::{Quota, QuotaSubject, Quotas};
 use strongroom_format::role::{Plane, Role};
 use strongroom_format::statement::issuer_digest;
 
 use crate::backup::{Backup, Piece, back_up};
-use crate::group::{done, signing_key};
+use crate::group::{done, identity, signing_key};
 use crate::tenant::{ADMIN, RESTORER, WRITER, issue_body};
 use crate::world::{World, issue_node_body, redeem_node};
 
@@ -49,6 +50,10 @@ fn lived_in() -> World {
         }
     }
     let mut admin = world.open_session("acme", ADMIN);
+    let quotas = Quotas { snapshots: Quota { soft: Some(90), hard: Some(100) }, ..Quotas::default() };
+    for of in [QuotaSubject::Vault(world.tenant("acme").vault), QuotaSubject::Writer(identity(WRITER))] {
+        done(world.submit("acme", ADMIN, &mut admin, Body::SetQuotas { of, quotas }));
+    }
     for (name, who) in [("used", "web-3"), ("open", "web-4")] {
         done(world.submit("acme", ADMIN, &mut admin, issue_body(name, who, &[Role::Writer])));
     }
@@ -122,7 +127,7 @@ fn a_row_that_is_taken_away_is_found_although_the_digest_was_forged() {
     assert!(others.is_empty(), "rows of (shard?, table) went unfound: {others:?}");
     for table in [
         18, 19, 20, 21, 22, 23, 24, 25, 26, 30, 31, 32, 33, 34, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50, 51, 52, 53, 54,
-        55, 56, 60, 61, 62, 63, 64, 65,
+        55, 56, 60, 61, 62, 63, 64, 65, 90, 91, 92, 93, 94,
     ] {
         assert!(tried.contains_key(&table), "no row in table {table}");
     }

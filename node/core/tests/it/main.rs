@@ -20,6 +20,7 @@ mod locks;
 mod members;
 mod proofs;
 mod properties;
+mod quotas;
 mod releases;
 mod scripts;
 mod sessions;

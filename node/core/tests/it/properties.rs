@@ -12,6 +12,7 @@ use strongroom_core::shard::rows::PartState;
 use strongroom_format::command::{BlobRef, Body, HandedOver, OperatorBody, RegisteredChunk};
 use strongroom_format::id::{GroupId, SessionId, Slot, SnapshotId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
+use strongroom_format::quota::{Quota, QuotaSubject, Quotas, TenantLimits};
 use strongroom_format::role::{Plane, Role};
 use strongroom_format::statement::issuer_digest;
 
@@ -162,6 +163,19 @@ enum Step {
         which: u8,
         what: u8,
     },
+    /// Somebody says how much a tenant, a vault or a writer may have: little, so that it matters.
+    Quota {
+        tenant: usize,
+        whose: u8,
+        measure: usize,
+        hard: u64,
+    },
+    /// A writer asks for more under a lease.
+    TopUp {
+        backup: usize,
+        group: u32,
+        bytes: u64,
+    },
     Tick {
         group: u32,
         minutes: u64,
@@ -266,6 +280,9 @@ fn steps(hostile: bool) -> impl Strategy<Value = Vec<Step>> {
         1 => (0..2_usize, 0..24_u8, any::<bool>())
             .prop_map(|(tenant, what, carried)| Step::Stand { tenant, what, carried }),
         1 => (0..2_usize, 0..3_u8, 0..12_u8).prop_map(|(tenant, which, what)| Step::Issuer { tenant, which, what }),
+        2 => (0..2_usize, 0..4_u8, 0..4_usize, 0..40_u64)
+            .prop_map(|(tenant, whose, measure, hard)| Step::Quota { tenant, whose, measure, hard }),
+        2 => (backup(), group(), 0..4_u64).prop_map(|(backup, group, bytes)| Step::TopUp { backup, group, bytes }),
         3 => (0..=3_u32, 0..90_u64).prop_map(|(group, minutes)| Step::Tick { group, minutes }),
         3 => (0..=3_u32, bits(), bits(), bits())
             .prop_map(|(group, silent, other, third)| Step::TickOf { group, silent, other, third }),
@@ -447,10 +464,10 @@ impl Play {
                 lease_of(backup, group)?;
                 let outcome = backup.submit(world, group, Body::EndSession);
                 let home = backup.home(world);
-                // Whoever is closed or suspended opens no other.
+                // Whoever is closed, suspended or has its quota opens no other.
                 if group == home && !matches!(outcome, Outcome::Refused(_)) {
-                    let session = world.open_session(&backup.tenant, &backup.writer.clone());
-                    backup.sessions.insert(home, session);
+                    let session = world.try_open_session(&backup.tenant, &backup.writer.clone());
+                    backup.sessions.extend(session.map(|session| (home, session)));
                 }
                 Some(outcome)
             }
@@ -566,6 +583,36 @@ impl Play {
                     }
                 };
                 Some(world.operator_as([OPERATOR, OFFICER][usize::from(what == 1)], body))
+            }
+            Step::Quota { tenant, whose, measure, hard } => {
+                // Of bytes in mebibytes: a session has eight, a snapshot one.
+                let unit = if measure < 2 { 1 << 20 } else { 1 };
+                // Rather seldom so little that nothing goes any more.
+                let hard = (hard < 30).then_some((hard + 8) * unit);
+                let mut quotas = [Quota::default(); 4];
+                quotas[measure] = Quota { soft: None, hard };
+                let [logical_bytes, stored_bytes, snapshots, sessions] = quotas;
+                let quotas = Quotas { logical_bytes, stored_bytes, snapshots, sessions };
+                let name = TENANTS[tenant];
+                let of = match whose {
+                    0 => {
+                        let limits = TenantLimits { quotas, upload_bytes_per_second: None };
+                        let tenant = world.tenant(name).id;
+                        let outcome =
+                            world.operator(OperatorBody::LimitTenant { tenant, limits, reason: String::new() });
+                        world.tell(name);
+                        return Some(outcome);
+                    }
+                    1 => QuotaSubject::Vault(world.tenant(name).vault),
+                    who => QuotaSubject::Writer(identity(WRITERS[usize::from(who) - 2])),
+                };
+                let session = self.admins.get_mut(&tenant)?;
+                Some(world.submit(name, ADMIN, session, Body::SetQuotas { of, quotas }))
+            }
+            Step::TopUp { backup, group, bytes } => {
+                let (backup, group) = (&mut self.backups[backup], GroupId(group));
+                let (lease, _) = lease_of(backup, group)?;
+                Some(backup.submit(world, group, Body::TopUp { lease, bytes: bytes << 20 }))
             }
             Step::Tick { group, minutes } => Some(world.group(GroupId(group)).tick(minutes * MINUTE_MS)),
             Step::TickOf { group, silent, other, third } => {
@@ -804,6 +851,27 @@ fn plays_enrol_suspend_and_register() {
         let outcome = play.act(&step);
         assert!(matches!(outcome, Some(Outcome::Done(_))), "{step:?}: {outcome:?}");
     }
+    replays(&play).unwrap();
+}
+
+/// So do quotas.
+#[test]
+fn plays_limit_and_refuse() {
+    let mut play = Play::new();
+    let quota = |whose, measure, hard| Step::Quota { tenant: 0, whose, measure, hard };
+    for step in [quota(0, 1, 22), quota(1, 0, 3), quota(2, 3, 1), quota(3, 2, 0)] {
+        let outcome = play.act(&step);
+        assert!(matches!(outcome, Some(Outcome::Done(_))), "{step:?}: {outcome:?}");
+    }
+    let mut refused = 0;
+    for _ in 0..12 {
+        for step in [Step::Open { backup: 0 }, Step::TopUp { backup: 0, group: 1, bytes: 3 }, Step::Fresh { backup: 0 }]
+        {
+            let outcome = play.act(&step);
+            refused += usize::from(matches!(outcome, Some(Outcome::Refused(Refusal::Quota { .. }))));
+        }
+    }
+    assert!(0 < refused);
     replays(&play).unwrap();
 }
 

@@ -261,12 +261,20 @@ impl World {
     }
 
     pub fn open_session(&mut self, tenant: &str, who: &str) -> Session {
+        self.try_open_session(tenant, who).expect("it is opened")
+    }
+
+    /// A session, unless a quota is in the way.
+    pub fn try_open_session(&mut self, tenant: &str, who: &str) -> Option<Session> {
         let budget_bytes = if who.starts_with("web") { 8 << 20 } else { 0 };
         let signed = self.open_session_command(tenant, who, budget_bytes);
         let group = self.tenant(tenant).home;
-        match done(self.group(group).client(signed)) {
-            Done::SessionOpened { session, lease, .. } => Session { group, session, lease, next: 1 },
-            other => panic!("{other:?}"),
+        match self.group(group).client(signed) {
+            Outcome::Refused(Refusal::Quota { .. }) => None,
+            outcome => match done(outcome) {
+                Done::SessionOpened { session, lease, .. } => Some(Session { group, session, lease, next: 1 }),
+                other => panic!("{other:?}"),
+            },
         }
     }
 

@@ -13,7 +13,7 @@ use strongroom_consensus::groups::{Consensus, Settings};
 use strongroom_consensus::timing::Timing;
 use strongroom_core::claims::{Claim, Statement};
 use strongroom_core::cluster::ClusterMachine;
-use strongroom_core::entry::{EntryCommand, NodeCommand, Standing, TenantFacts};
+use strongroom_core::entry::{EntryCommand, Limited, NodeCommand, Standing, TenantFacts};
 use strongroom_core::genesis::{Genesis, GenesisIssuer, GenesisNode, GenesisOperator};
 use strongroom_core::shard::ShardMachine;
 use strongroom_format::code::Code;
@@ -367,6 +367,7 @@ fn tenant(root: &RootKey, writer: &SigningKey, tenant: TenantId, name: &str) -> 
         groups: vec![SHARD],
         founding,
         standing: Standing::admitted("olga".parse().unwrap()),
+        limited: Limited::admitted("olga".parse().unwrap()),
     }
 }
 

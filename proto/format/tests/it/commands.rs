@@ -17,6 +17,7 @@ use strongroom_format::lock::{LockMode, LockRange, LockTerms, Longer};
 use strongroom_format::lock_order::LockOrder;
 use strongroom_format::outcome::{Done, Outcome, Redeemed, Refusal};
 use strongroom_format::policy::{KeepRules, Policy};
+use strongroom_format::quota::{Measure, Quota, QuotaOwner, QuotaSubject, Quotas, StoredShares, TenantLimits};
 use strongroom_format::role::{Plane, Role};
 
 use crate::golden;
@@ -49,6 +50,17 @@ pub fn opened() -> Opened {
         budget_bytes: 1 << 33,
         home_lease: LeaseId(4096 * 77 + 3),
         deks: vec![acme.dek().id()],
+        shares: StoredShares { vault_bytes: Some(1 << 40), writer_bytes: None },
+    }
+}
+
+fn quotas() -> Quotas {
+    let quota = |soft, hard| Quota { soft, hard };
+    Quotas {
+        logical_bytes: quota(Some(1 << 41), None),
+        stored_bytes: quota(Some(1 << 40), Some(1 << 41)),
+        snapshots: quota(None, Some(1000)),
+        sessions: quota(None, None),
     }
 }
 
@@ -157,6 +169,8 @@ fn bodies() -> Vec<Body> {
         Body::AbortTicket { ticket: stream_of().ticket },
         Body::End(EndOrder::DeleteSnapshot { snapshot: snapshot(), reason: "old".into() }),
         Body::End(EndOrder::DeleteVault { vault: vault(), reason: "empty".into() }),
+        Body::SetQuotas { of: QuotaSubject::Vault(vault()), quotas: quotas() },
+        Body::SetQuotas { of: QuotaSubject::Writer(identity("web-1")), quotas: quotas() },
     ]
     .into_iter()
     .chain(lock_orders().into_iter().map(Body::Lock))
@@ -239,6 +253,11 @@ pub fn operator_commands() -> Vec<OperatorCommand> {
             wall_end_unix_ms: 1_800_000_000_000,
         },
         OperatorBody::CreateShard { slots: vec!["node-1".parse().unwrap(), "node-2".parse().unwrap()] },
+        OperatorBody::LimitTenant {
+            tenant,
+            limits: TenantLimits { quotas: quotas(), upload_bytes_per_second: Some(1 << 26) },
+            reason: reason(),
+        },
     ];
     let nonce = Nonce::from_bytes(fixed("operator nonce"));
     let command = |body| OperatorCommand { cluster: cluster(), operator: identity("olga"), nonce, body };
@@ -255,8 +274,8 @@ pub fn outcomes() -> Vec<Outcome> {
         Done::Asked { outcome: codec::encode(&Outcome::Forgotten) },
         Done::NeverApplied,
         Done::VaultCreated { vault: vault() },
-        Done::SnapshotOpened { lease, opened: opened() },
-        Done::Joined { session, lease },
+        Done::SnapshotOpened { lease, opened: opened(), budget_bytes: 1 << 32 },
+        Done::Joined { session, lease, budget_bytes: 1 << 31 },
         Done::ToppedUp { budget_bytes: 1 << 34 },
         Done::Registered { known: 7 },
         Done::NodesPut { known: 8 },
@@ -334,6 +353,13 @@ pub fn outcomes() -> Vec<Outcome> {
         Refusal::VaultLocked,
         Refusal::LockCannotShrink { until_unix_ms: 7 },
         Refusal::Unattested,
+        Refusal::Quota {
+            of: QuotaOwner::Vault,
+            measure: Measure::StoredBytes,
+            hard: 1 << 40,
+            charged: (1 << 40) - 5,
+            asked: 6,
+        },
     ];
     let done = done.into_iter().map(Outcome::Done);
     done.chain(refused.into_iter().map(Outcome::Refused)).chain([Outcome::Forgotten]).collect()
@@ -355,6 +381,10 @@ fn commands_keep_their_numbers_and_bytes() {
     let is_lock = |command: &Command| matches!(command.body, Body::Lock(_));
     let (ends, others): (Vec<_>, Vec<_>) = commands().into_iter().partition(is_end);
     let (locks, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_lock);
+    // Two samples of one number.
+    let (quotas, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|command| matches!(command.body, Body::SetQuotas { .. }));
+    assert_eq!(quotas.iter().map(|command| command.body.kind()).collect::<Vec<_>>(), [24, 24]);
     let (ends, locks) = ((EndOrder::FIRST_KIND..).zip(ends), (LockOrder::FIRST_KIND..).zip(locks));
     for (at, command) in (0..).zip(others).chain(ends).chain(locks) {
         assert_eq!(command.body.kind(), at, "a sample of each variant, in order");

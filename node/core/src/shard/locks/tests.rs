@@ -106,6 +106,7 @@ fn a_tenant() -> (crate::tables::MemoryTables, TenantScope) {
         groups: vec![GroupId(1)],
         founding: Vec::new(),
         standing: crate::entry::Standing::admitted("olga".parse().unwrap()),
+        limited: crate::entry::Limited::admitted("olga".parse().unwrap()),
     };
     let row = crate::shard::rows::TenantRow { facts, root: PublicKey::from_bytes([0; 32]) };
     Space::whole().put(&mut tables, &(tenant,), &row).unwrap();
