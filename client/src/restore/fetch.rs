@@ -39,8 +39,8 @@ use crate::error::{Answered, Error, Result, answered};
 const MEMORY_BYTES_EACH: usize = 8 << 20;
 /// All together at most so many.
 const MEMORY_BYTES_MAX: usize = 64 << 20;
-/// So many members send at once: each has a window of bytes under way.
-const STREAMS_MAX: usize = 18;
+/// A member sends so many streams at once, of all shards in turn: they share one window, and each has a blob on its way to it.
+const STREAMS_PER_MEMBER: usize = 1;
 /// A member that is silent for so long is passed over.
 const SILENCE: Duration = Duration::from_secs(10);
 /// A member that failed rests so long, twice as long each time,
@@ -109,13 +109,13 @@ pub(crate) async fn fetch(gate: &Arc<Gate>, kind: Kind, wanted: Vec<WantedRun>, 
         sink,
         opening: Semaphore::new(at_once),
         memory: Arc::new(Semaphore::new((at_once * MEMORY_BYTES_EACH).min(MEMORY_BYTES_MAX))),
-        streams: Semaphore::new(STREAMS_MAX),
         fragments_bad: AtomicU64::new(0),
         blobs_rebuilt: AtomicU64::new(0),
         bad_blobs: Mutex::default(),
     });
     let pace = if gate.throttle.is_bounded() { Pace::Throttled } else { Pace::Free };
     let mut tasks = JoinSet::new();
+    let mut streams: BTreeMap<String, Arc<Semaphore>> = BTreeMap::new();
     for (group, runs) in by_group {
         let members = topology.shard(group)?.members.clone();
         let work = Arc::new(Group {
@@ -125,8 +125,15 @@ pub(crate) async fn fetch(gate: &Arc<Gate>, kind: Kind, wanted: Vec<WantedRun>, 
             ended: Notify::new(),
         });
         for (number, member) in members.into_iter().enumerate() {
-            let worker =
-                Worker { shared: Arc::clone(&shared), work: Arc::clone(&work), number, endpoint: member.endpoint };
+            let streams =
+                streams.entry(member.endpoint.clone()).or_insert_with(|| Arc::new(Semaphore::new(STREAMS_PER_MEMBER)));
+            let worker = Worker {
+                shared: Arc::clone(&shared),
+                work: Arc::clone(&work),
+                number,
+                endpoint: member.endpoint,
+                streams: Arc::clone(streams),
+            };
             tasks.spawn(worker.run());
         }
     }
@@ -148,7 +155,6 @@ struct Shared {
     /// Chunks that are opened and written at once.
     opening: Semaphore,
     memory: Arc<Semaphore>,
-    streams: Semaphore,
     fragments_bad: AtomicU64,
     blobs_rebuilt: AtomicU64,
     bad_blobs: Mutex<BTreeSet<BlobRef>>,
@@ -325,6 +331,8 @@ struct Worker {
     work: Arc<Group>,
     number: usize,
     endpoint: String,
+    /// Of this member, over all shards.
+    streams: Arc<Semaphore>,
 }
 
 /// Why a member gave no more.
@@ -387,7 +395,7 @@ impl Worker {
             leaf: Bytes::copy_from_slice(run.node.leaf.as_bytes()),
             positions: if whole { Vec::new() } else { positions.iter().map(|at| *at as u32).collect() },
         };
-        let _stream = self.shared.streams.acquire().await.map_err(|_| Error::broken("fetching ended"))?;
+        let _stream = self.streams.acquire().await.map_err(|_| Error::broken("fetching ended"))?;
         let silent = || Silent::Now("no answer in time".into());
         let opened = timeout(SILENCE, nodes.fetch_run(&self.endpoint, &request)).await.map_err(|_| silent())??;
         let mut stream = opened.map_err(|status| self.broken(&status))?;
@@ -570,6 +578,7 @@ impl Clone for Worker {
             work: Arc::clone(&self.work),
             number: self.number,
             endpoint: self.endpoint.clone(),
+            streams: Arc::clone(&self.streams),
         }
     }
 }
