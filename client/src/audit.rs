@@ -154,7 +154,7 @@ pub(crate) async fn not_hidden(client: &Client, snapshot: SnapshotId, error: Err
             return Error::refused(
                 "NOT_FOUND",
                 "ENDED",
-                format_args!("snapshot {snapshot} was deleted by {}: {}", ended.by, ended.reason),
+                format_args!("snapshot {snapshot} was ended by {}: {}", ended.by, ended.reason),
                 "choose another one: `strongroom snapshots` lists what is there",
             );
         }

@@ -14,7 +14,7 @@ use strongroom_format::command::Body;
 use strongroom_format::ending::EndOrder;
 use strongroom_format::id::{SnapshotId, VaultName};
 use strongroom_format::merkle;
-use strongroom_format::receipt::{AuditEvent, Receipt, SignedCheckpoint, Voters};
+use strongroom_format::receipt::{AuditEvent, Expired, Receipt, SignedCheckpoint, Voters};
 use strongroom_proto::v1 as pb;
 
 use crate::audit::hashes;
@@ -29,9 +29,9 @@ const DELETED: u16 = EndOrder::FIRST_KIND;
 /// The end of a snapshot, proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Who ended it.
+    /// Who ended it: an admin, or the vault's policy.
     pub by: String,
-    /// The reason that was given.
+    /// The reason that was given, or what a policy's is.
     pub reason: String,
     /// When, in milliseconds since 1970, by the wall clock of a node: a label.
     pub ended_unix_ms: i64,
@@ -118,21 +118,20 @@ impl Client {
 fn read(snapshot: SnapshotId, receipt: &Receipt) -> Result<Ended> {
     let not_ended =
         || Error::refused("NOT_FOUND", "NOT_ENDED", format_args!("snapshot {snapshot} has not ended"), "nothing to do");
-    let AuditEvent::Decision { kind: DELETED, principal, subject, allowed: true, reason } = &receipt.record.event
-    else {
-        return Err(not_ended());
+    let (by, reason) = match &receipt.record.event {
+        AuditEvent::Decision { kind: DELETED, principal, subject, allowed: true, reason }
+            if subject.as_slice() == snapshot.as_bytes() =>
+        {
+            (principal.to_string(), reason.clone())
+        }
+        AuditEvent::Expired(expired) if expired.snapshot == snapshot => (expired.by(), Expired::REASON.to_owned()),
+        AuditEvent::Decision { .. } | AuditEvent::Expired(_) | AuditEvent::Committed(_) | AuditEvent::Batch { .. } => {
+            return Err(not_ended());
+        }
     };
-    if subject.as_slice() != snapshot.as_bytes() {
-        return Err(not_ended());
-    }
     let (leaf, checkpoint) = (receipt.record.leaf(&receipt.salt), &receipt.checkpoint);
     merkle::verify_inclusion(receipt.leaf_index, checkpoint.size, &leaf, &receipt.proof, &checkpoint.root).map_err(
         |fault| Error::provenance(format_args!("the end of snapshot {snapshot} is not in the log: {fault}")),
     )?;
-    Ok(Ended {
-        by: principal.to_string(),
-        reason: reason.clone(),
-        ended_unix_ms: receipt.record.wall_unix_ms,
-        leaf_index: receipt.leaf_index,
-    })
+    Ok(Ended { by, reason, ended_unix_ms: receipt.record.wall_unix_ms, leaf_index: receipt.leaf_index })
 }

@@ -149,6 +149,7 @@ fn apply_node(at: &At, tables: &mut dyn Tables, facts: &FactsRow, command: &Node
         | NodeCommand::EndPart(_)
         | NodeCommand::PartEnded(_)
         | NodeCommand::CollectGarbage { .. }
+        | NodeCommand::Expire { .. }
         | NodeCommand::TellElectorate(_)
         | NodeCommand::KeepPart(_)
         | NodeCommand::PartKept(_) => Err(Refusal::WrongGroup.into()),

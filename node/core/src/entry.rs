@@ -22,6 +22,7 @@ use strongroom_format::id::{
     SetVersion, Signature, Slot, SnapshotId, TenantId, TenantName, TenantTag, VaultId,
 };
 use strongroom_format::outcome::Outcome;
+use strongroom_format::policy_view::PreviewPlace;
 use strongroom_format::quota::TenantLimits;
 use strongroom_format::sign::{self, BadSignature, SigningKey};
 
@@ -117,6 +118,18 @@ pub enum NodeCommand {
     KeepPart(Attested<PartKeeping>),
     /// That shard's word that its part is kept so.
     PartKept(Attested<PartKept>),
+    /// At home: has the rules look at some snapshots of a vault and end what its policy keeps no longer
+    /// (`shard/expiry.rs`). It says where to look; which ones end is for the rules alone.
+    Expire {
+        /// Whose.
+        tenant: TenantId,
+        /// Which vault.
+        vault: VaultId,
+        /// Behind this place in the order of names; `None`: from the beginning.
+        after: Option<PreviewPlace>,
+        /// At so many snapshots at most; at most [`crate::shard::EXPIRE_MAX`].
+        limit: u32,
+    },
 }
 
 /// A slot of a group is filled by this member.

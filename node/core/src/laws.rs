@@ -32,6 +32,7 @@ mod locks_only_grow;
 mod members_fill_every_slot;
 mod no_voter_keeps_time_in_hand;
 mod parts_follow_their_snapshots;
+mod policies_end_what_nothing_keeps;
 mod quotas_are_kept;
 mod releases_stay_true;
 mod replica_ids_are_never_given_again;
@@ -123,6 +124,7 @@ const STEPS_OF_SHARDS: &[(&str, StepLaw)] = &[
     ("locks_only_grow", locks_only_grow::check_step),
     ("locked_vaults_get_stricter", locked_vaults_get_stricter::check_step),
     ("quotas_are_kept", quotas_are_kept::check),
+    ("policies_end_what_nothing_keeps", policies_end_what_nothing_keeps::check),
 ];
 
 /// Checks every law of one state.

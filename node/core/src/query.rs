@@ -348,6 +348,14 @@ pub enum Query {
         /// At most so many, at most 1000; zero: 1000.
         limit: u32,
     },
+    /// The vaults of a tenant whose policies let something go, some at a time: for the worker that asks. At home.
+    /// [`Answer::Expiring`].
+    Expiring {
+        /// Whose.
+        tenant: TenantId,
+        /// Behind this vault; `None`: from the beginning.
+        after: Option<VaultId>,
+    },
     /// What quotas count in this shard, and at home the quotas. [`Answer::Charges`].
     Charges {
         /// Whose.
@@ -488,6 +496,8 @@ pub enum Answer {
     Policy(PolicyView),
     /// A page of a preview.
     Preview(PreviewPage),
+    /// Vaults whose policies let something go.
+    Expiring(Expiring),
     /// What quotas count in this shard.
     Charges(Charges),
 }
@@ -809,6 +819,15 @@ pub struct LogHead {
     pub root: MerkleHash,
     /// The log index up to which this replica has applied.
     pub applied: u64,
+}
+
+/// Vaults whose policies let something go, some at a time.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Expiring {
+    /// Which, and their policies.
+    pub vaults: Vec<(VaultId, Policy)>,
+    /// Behind which vault to go on; `None`: these are the last.
+    pub next: Option<VaultId>,
 }
 
 /// A leaf, not proved.

@@ -3,7 +3,7 @@
 //!     FoundShard ──▶ AdmitTenant ──▶ clients' commands · ticks · words of other groups
 //!
 //! One concept a file: `admission` (who, and where a command goes), `sessions`, `identities`, `tokens`, `vaults`, `leases`,
-//! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `living`, `policies`, `locks`, `keep`, `deletion`,
+//! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `living`, `policies`, `locks`, `keep`, `deletion`, `expiry`,
 //! `garbage`, `release`, `quotas`, `usage`, `restores`, `audit`, `time`, `others` (whose word counts); `questions` and
 //! `proofs` answer. Not here:
 //! who lives where (`cluster.rs`).
@@ -14,6 +14,7 @@ mod audit;
 pub(crate) mod chunks;
 mod deletion;
 pub(crate) mod ends;
+mod expiry;
 mod garbage;
 mod gathering;
 mod identities;
@@ -76,6 +77,7 @@ use crate::tables::{Halt, Reads, Table, Tables};
 use crate::voters::VOTER_TABLES;
 
 pub use self::chunks::UNREPORTED_MAX;
+pub use self::expiry::EXPIRE_MAX;
 pub use self::garbage::COLLECT_MAX;
 pub use self::lock_orders::WEAKEN_AFTER_MS;
 pub use self::lock_rows::HOLDS_MAX;
@@ -242,6 +244,9 @@ fn apply_node(at: &At<'_>, tables: &mut dyn Tables, command: &NodeCommand) -> Ru
         }
         NodeCommand::CollectGarbage { tenant, limit, grace_ms } => {
             garbage::collect(at, tables, *tenant, *limit, *grace_ms)
+        }
+        NodeCommand::Expire { tenant, vault, after, limit } => {
+            expiry::expire(at, tables, *tenant, *vault, after.as_ref(), *limit)
         }
         NodeCommand::KeepPart(told) => {
             let told = proved::known(&*tables, at.facts.epoch, told)?;

@@ -275,6 +275,7 @@ fn fault(answer: Answer) -> CatalogFault {
         | Answer::Kept { .. }
         | Answer::Policy(_)
         | Answer::Preview(_)
+        | Answer::Expiring(_)
         | Answer::Charges(_) => CatalogFault::NotFound,
     }
 }

@@ -161,6 +161,13 @@ pub enum Done {
         /// Whether there is more to do at once.
         more: bool,
     },
+    /// What a vault's policy keeps no longer has ended, among the snapshots that were looked at.
+    Expired {
+        /// How many were looked at.
+        looked_at: u32,
+        /// How many of them ended.
+        ended: u32,
+    },
 }
 
 /// Who the bearer of a token became.

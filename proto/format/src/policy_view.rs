@@ -114,8 +114,19 @@ pub enum Fate {
         /// Until when, in milliseconds since 1970; `None`: no time is known.
         until_unix_ms: Option<u64>,
     },
+    /// A shard has not heard yet what keeps it now.
+    Behind,
+    /// It is a stream of a whole that stands.
+    OfWhole {
+        /// The whole.
+        whole: SnapshotId,
+    },
+    /// A restore session reads it.
+    Pinned,
     /// The policy has no keep rules: everything stays.
     NoRules,
+    /// The newest of its name is damaged: of the name nothing goes.
+    NewestDamaged,
     /// It is the newest of its name.
     Newest,
     /// It came within the last intervals that count.

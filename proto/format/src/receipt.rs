@@ -13,7 +13,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::code::{Code, Strength};
 use crate::codec::{self, Format};
 use crate::command::MemberSignature;
-use crate::id::{ClusterEpoch, Digest, GroupId, IdentityId, Place, PublicKey, ReplicaId, SnapshotId, TenantTag};
+use crate::id::{
+    ClusterEpoch, Digest, GroupId, IdentityId, Place, PolicyVersion, PublicKey, ReplicaId, SnapshotId, TenantTag,
+    VaultId,
+};
 use crate::merkle::{self, BadProof, MerkleHash, Salt};
 use crate::sign::{self, BadSignature, SigningKey};
 
@@ -62,6 +65,33 @@ pub enum AuditEvent {
         /// `BLAKE3(digest of those before ‖ canonical record)`, from zeros.
         digest: Digest,
     } = 3,
+    /// A snapshot ended because its vault's policy keeps it no longer. Nobody asked for it.
+    Expired(Expired) = 4,
+}
+
+/// A snapshot that its vault's policy kept no longer, and by what that was decided.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Expired {
+    /// Which.
+    pub snapshot: SnapshotId,
+    /// Its vault.
+    pub vault: VaultId,
+    /// The policy in force.
+    pub policy: PolicyVersion,
+    /// The compliance clock at its commit, in milliseconds since 1970: what keep rules go by.
+    pub committed_clock_ms: u64,
+    /// The compliance clock when it ended, in milliseconds since 1970.
+    pub clock_ms: u64,
+}
+
+impl Expired {
+    /// Who ended it, for people: the policy.
+    pub fn by(&self) -> String {
+        format!("policy {}", self.policy.0)
+    }
+
+    /// Why, for people.
+    pub const REASON: &str = "no lock, hold or keep rule kept it";
 }
 
 /// A committed snapshot and how strongly it lay at that moment.
@@ -100,7 +130,7 @@ impl Format for AuditRecord {
 
     fn check(&self) -> Result<(), &'static str> {
         match &self.event {
-            AuditEvent::Committed(_) | AuditEvent::Batch { .. } => Ok(()),
+            AuditEvent::Committed(_) | AuditEvent::Batch { .. } | AuditEvent::Expired(_) => Ok(()),
             AuditEvent::Decision { subject, reason, .. } => {
                 let fits =
                     subject.len() <= AuditEvent::SUBJECT_BYTES_MAX && reason.len() <= AuditEvent::REASON_BYTES_MAX;
@@ -235,7 +265,8 @@ pub struct Receipt {
     pub leaf_index: u64,
     /// The leaf's salt.
     pub salt: Salt,
-    /// The leaf's record: an [`AuditEvent::Committed`], or once the snapshot has ended, the decision that ended it.
+    /// The leaf's record: an [`AuditEvent::Committed`], or once the snapshot has ended, the
+    /// decision that ended it or an [`AuditEvent::Expired`].
     pub record: AuditRecord,
     /// From the leaf to the checkpoint's root.
     pub proof: Vec<MerkleHash>,

@@ -5,7 +5,7 @@ use strongroom::audit::{Leaf, Since};
 use strongroom::error::Error;
 use strongroom_format::ending::EndOrder;
 use strongroom_format::lock_order::LockOrder;
-use strongroom_format::receipt::AuditEvent;
+use strongroom_format::receipt::{AuditEvent, Expired};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -117,6 +117,16 @@ impl Shown {
                 subject: Some(hex(&subject)).filter(|subject| !subject.is_empty()),
                 ..base
             },
+            AuditEvent::Expired(expired) => Self {
+                event: "expired",
+                command: "expire".into(),
+                principal: Some(expired.by()),
+                allowed: true,
+                reason: Some(Expired::REASON.to_owned()),
+                subject: Some(hex(expired.vault.as_bytes())),
+                snapshot: Some(expired.snapshot.to_string()),
+                ..base
+            },
             AuditEvent::Batch { kind, count, digest } => Self {
                 event: "batch",
                 command: command_of(kind & !REFUSED),
@@ -226,7 +236,7 @@ impl Item for Shown {
 
 #[cfg(test)]
 mod tests {
-    use strongroom_format::id::{Digest, GroupId, Place};
+    use strongroom_format::id::{Digest, GroupId, Place, PolicyVersion, SnapshotId, VaultId};
     use strongroom_format::receipt::AuditRecord;
 
     use super::*;
@@ -259,6 +269,21 @@ mod tests {
         let shown = Shown::of(leaf(batch));
         assert_eq!((shown.command.as_str(), shown.allowed, shown.count), ("register-chunks", false, Some(9)));
         assert!(shown.text().ends_with("9 times  REFUSED"), "{}", shown.text());
+        let expired = AuditEvent::Expired(Expired {
+            snapshot: SnapshotId::from_bytes([0xab; 16]),
+            vault: VaultId::from_bytes([1; 16]),
+            policy: PolicyVersion(3),
+            committed_clock_ms: 1,
+            clock_ms: 2,
+        });
+        assert_eq!(
+            serde_json::to_string(&Shown::of(leaf(expired))).unwrap(),
+            format!(
+                r#"{{"type":"leaf","index":3,"time":"1970-01-01T00:00:00Z","group":1,"log_index":7,"event":"expired","command":"expire","principal":"policy 3","allowed":true,"reason":"no lock, hold or keep rule kept it","subject":"{}","snapshot":"{}"}}"#,
+                "01".repeat(16),
+                "ab".repeat(16)
+            )
+        );
     }
 
     #[test]

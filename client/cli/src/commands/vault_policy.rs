@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use strongroom::error::Error;
 use strongroom_format::id::{PolicyVersion, VaultName};
 use strongroom_format::lock::LockTerms;
 use strongroom_format::policy::Policy;
@@ -35,8 +36,9 @@ pub struct PolicyGet {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Needs an admin's profile. What no flag names stays as it is. A keep rule that promises a period locks the first snapshot
-of each such period at its commit; so what was promised is kept, whatever is backed up or set later. Without any keep
-rule everything stays. Look at `vault policy dry-run` first.
+of each such period at its commit; so what was promised is kept, whatever is backed up or set later. What no lock, hold or
+keep rule keeps ends by itself, within minutes and for ever; the newest of a name never does. Without any keep rule
+everything stays. Look at `vault policy dry-run` first: it says what would end.
 
 Examples:
   strongroom vault policy set papers --lock governance:30d --max 1y --reason 'as agreed'
@@ -308,7 +310,11 @@ impl Line {
             Fate::Goes => ("no lock, hold or rule keeps it", None),
             Fate::Held => ("a legal hold", None),
             Fate::Locked { until_unix_ms } => ("a lock", *until_unix_ms),
+            Fate::Behind => ("a shard has not heard yet what keeps it", None),
+            Fate::OfWhole { .. } => ("a stream of a whole that stands", None),
+            Fate::Pinned => ("a restore reads it", None),
             Fate::NoRules => ("the policy has no keep rules", None),
+            Fate::NewestDamaged => ("the newest of its name is damaged", None),
             Fate::Newest => ("the newest of its name", None),
             Fate::Last => ("among the last that count", None),
             Fate::First { period, until_unix_ms } => (first_of(*period), Some(*until_unix_ms)),
@@ -341,7 +347,14 @@ fn day_of(fate: &Fate, now_ms: u64) -> Option<u64> {
         Fate::Goes => Some(now_ms / DAY_MS),
         Fate::Locked { until_unix_ms } => until_unix_ms.map(|until_ms| until_ms / DAY_MS),
         Fate::First { until_unix_ms, .. } => Some(until_unix_ms / DAY_MS),
-        Fate::Held | Fate::NoRules | Fate::Newest | Fate::Last => None,
+        Fate::Held
+        | Fate::Behind
+        | Fate::OfWhole { .. }
+        | Fate::Pinned
+        | Fate::NoRules
+        | Fate::NewestDamaged
+        | Fate::Newest
+        | Fate::Last => None,
     }
 }
 
@@ -388,21 +401,26 @@ impl PolicyDryRun {
         let client = context.client().await?;
         let view = client.policy(&self.wish.vault).await?;
         let policy = self.wish.next(&view.policy);
-        let mut lines = Vec::new();
         let mut days: BTreeMap<u64, u64> = BTreeMap::new();
-        client
-            .preview_policy(&self.wish.vault, &policy, |previewed| {
-                if let Some(day) = day_of(&previewed.fate, view.clock_ms) {
-                    *days.entry(day).or_default() += 1;
-                }
-                lines.push(Line::of(&previewed));
-                Ok(())
+        let mut goes = 0;
+        // What stdout says ends the list; the SDK only carries it through.
+        let mut broken = None;
+        let show = |previewed: Previewed| {
+            if let Some(day) = day_of(&previewed.fate, view.clock_ms) {
+                *days.entry(day).or_default() += 1;
+            }
+            let line = Line::of(&previewed);
+            goes += u64::from(line.goes);
+            context.output.item(&line).map_err(|failure| {
+                broken = Some(failure);
+                Error::Failed { message: "the list was not read to its end".into(), cause: None }
             })
-            .await?;
-        let goes = lines.iter().filter(|line| line.goes).count() as u64;
-        for line in &lines {
-            context.output.item(line)?;
+        };
+        let shown = client.preview_policy(&self.wish.vault, &policy, show).await;
+        if let Some(failure) = broken {
+            return Err(failure);
         }
+        shown?;
         for (day, goes) in days {
             context.output.item(&Day { day: time_of_ms(day.saturating_mul(DAY_MS)), goes })?;
         }

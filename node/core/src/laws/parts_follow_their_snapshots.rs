@@ -34,7 +34,7 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
                 let record = leaf.and_then(|leaf| codec::decode::<AuditRecord>(&leaf.record).ok());
                 let recorded = record.is_some_and(|record| match record.event {
                     AuditEvent::Committed(event) => (event.snapshot, event.envelope) == (snapshot, committed.envelope),
-                    AuditEvent::Decision { .. } | AuditEvent::Batch { .. } => false,
+                    AuditEvent::Decision { .. } | AuditEvent::Batch { .. } | AuditEvent::Expired(_) => false,
                 });
                 let home = committed.parts.iter().find(|part| part.group == state.group());
                 recorded
@@ -42,11 +42,16 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
                     && envelopes.remove(&(tenant, snapshot))
                     && home.is_some_and(|part| part.roots == sealed.roots)
             }
-            (SnapshotState::Ended { leaf_index, .. }, PartState::Dropped) => {
+            (SnapshotState::Ended { leaf_index, end, .. }, PartState::Dropped) => {
                 let leaf = leaves.get(&(tenant, *leaf_index));
                 let record = leaf.and_then(|leaf| codec::decode::<AuditRecord>(&leaf.record).ok());
                 let recorded = record.is_some_and(|record| match record.event {
-                    AuditEvent::Decision { subject, allowed, .. } => allowed && subject == snapshot.as_bytes(),
+                    AuditEvent::Decision { subject, allowed, principal, .. } => {
+                        allowed && subject == snapshot.as_bytes() && end.by == Some(principal)
+                    }
+                    AuditEvent::Expired(expired) => {
+                        (expired.snapshot, expired.vault, &end.by) == (snapshot, row.opened.vault, &None)
+                    }
                     AuditEvent::Committed(_) | AuditEvent::Batch { .. } => false,
                 });
                 recorded && lease.is_none()

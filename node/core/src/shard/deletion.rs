@@ -6,7 +6,7 @@
 //! The row of a snapshot stays: its id is never given again and its end is final. So do the row and the name of a vault.
 //! A part in another shard goes only when the home shard says that the snapshot has ended *and* the part's own lock is
 //! over by that shard's own clock. Laws: `laws/decisions_never_flip.rs`, `laws/locked_snapshots_stay.rs`. Not here: what
-//! becomes of what it named (`shard/garbage.rs`), of copies on disks (`shard/release.rs`), locks (`shard/locks.rs`).
+//! a policy ends (`shard/expiry.rs`), what becomes of what it named (`shard/garbage.rs`), of copies on disks (`shard/release.rs`), locks (`shard/locks.rs`).
 
 use strongroom_format::ending::EndOrder;
 use strongroom_format::gathered::StreamOf;
@@ -23,10 +23,11 @@ use crate::shard::audit;
 use crate::shard::garbage;
 use crate::shard::keep;
 use crate::shard::living;
+use crate::shard::lock_rows::LockRow;
 use crate::shard::locks;
 use crate::shard::rows::{
-    EndFacts, EndingRow, EnvelopeRow, LabelRow, ListedRow, PartRow, PartState, PinRow, SnapshotRow, SnapshotState,
-    TicketRow, TicketState, Usage, VaultRow,
+    Committed, EndFacts, EndingRow, EnvelopeRow, LabelRow, ListedRow, PartRow, PartState, PinRow, SnapshotRow,
+    SnapshotState, TicketRow, TicketState, Usage, VaultRow,
 };
 use crate::shard::scope::TenantScope;
 use crate::shard::usage;
@@ -49,8 +50,9 @@ pub(crate) fn order(at: &At<'_>, caller: &Caller, tables: &mut dyn Tables, order
     };
     match order {
         EndOrder::DeleteSnapshot { snapshot, .. } => {
+            let ending = may_end(&caller.scope, &*tables, *snapshot, at.clock_ms)?;
             let leaf_index = audit::append(at, &caller.scope, tables, said(caller, order))?;
-            end_snapshot(at, &caller.scope, tables, *snapshot, end, leaf_index)
+            Ok(end_snapshot(at, &caller.scope, tables, *snapshot, ending, end, leaf_index)?)
         }
         EndOrder::DeleteVault { vault, .. } => end_vault(&caller.scope, tables, *vault, end),
     }
@@ -67,34 +69,82 @@ fn said(caller: &Caller, order: &EndOrder) -> AuditEvent {
     }
 }
 
+/// A committed snapshot that nothing keeps: only [`may_end`] makes one.
+pub(crate) struct Ending {
+    row: SnapshotRow,
+    committed: Committed,
+    kept: LockRow,
+}
+
+/// A committed snapshot's rows, if no lock, hold, whole or restore session keeps it.
+pub(crate) fn may_end(scope: &TenantScope, reads: &dyn Reads, snapshot: SnapshotId, clock_ms: u64) -> Ruled<Ending> {
+    let row: SnapshotRow = scope.get(reads, &(snapshot,))?.ok_or(Refusal::NotFound)?;
+    let SnapshotState::Committed(committed) = row.state.clone() else {
+        return Err(Refusal::NotFound.into());
+    };
+    let kept = locks::row(scope, reads, snapshot)?;
+    match keeps(scope, reads, snapshot, &row, kept.as_ref(), clock_ms)? {
+        Some(Keeps::Lock(refusal)) => Err(refusal.into()),
+        Some(Keeps::Behind) => Err(Refusal::RetentionActive { until_unix_ms: None }.into()),
+        Some(Keeps::Whole(whole)) => Err(Refusal::WholeStands { whole }.into()),
+        Some(Keeps::Pin) => Err(Refusal::Pinned.into()),
+        None => {
+            let kept = kept.ok_or_else(|| impossible("what nothing is known of is locked"))?;
+            Ok(Ending { row, committed, kept })
+        }
+    }
+}
+
+/// What keeps a committed snapshot, whatever anybody or a policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// A lock or a hold.
+    Lock(Refusal),
+    /// A shard has not heard yet what was ordered last: so no hold that was removed stays behind there.
+    Behind,
+    /// The whole that it is a stream of.
+    Whole(SnapshotId),
+    /// A restore session.
+    Pin,
+}
+
+/// What keeps a committed snapshot of this row and with this lock row, if anything does.
+pub(crate) fn keeps(
+    scope: &TenantScope,
+    reads: &dyn Reads,
+    snapshot: SnapshotId,
+    row: &SnapshotRow,
+    kept: Option<&LockRow>,
+    clock_ms: u64,
+) -> Result<Option<Keeps>, Halt> {
+    if let Some(refusal) = locks::is_locked(kept, clock_ms) {
+        return Ok(Some(Keeps::Lock(refusal)));
+    }
+    if kept.is_some_and(|kept| !kept.behind.is_empty()) {
+        return Ok(Some(Keeps::Behind));
+    }
+    if let Some(whole) = standing_whole(scope, reads, row.stream.as_ref())? {
+        return Ok(Some(Keeps::Whole(whole)));
+    }
+    let pinned = !scope.range::<PinRow>(reads, &(snapshot,), 1)?.is_empty();
+    Ok(pinned.then_some(Keeps::Pin))
+}
+
 /// Ends a snapshot that nothing keeps.
-fn end_snapshot(
+pub(crate) fn end_snapshot(
     at: &At<'_>,
     scope: &TenantScope,
     tables: &mut dyn Tables,
     snapshot: SnapshotId,
+    ending: Ending,
     end: EndFacts,
     leaf_index: u64,
-) -> Ruled<Done> {
-    let mut row: SnapshotRow = scope.get(&*tables, &(snapshot,))?.ok_or(Refusal::NotFound)?;
-    let SnapshotState::Committed(committed) = row.state else {
-        return Err(Refusal::NotFound.into());
-    };
-    // Before a part goes, its shard has heard all that this one was ordered: so no hold that was removed stays behind there.
-    let kept = locks::check_may_end(scope, &*tables, snapshot, at.clock_ms)?;
-    if !kept.behind.is_empty() {
-        return Err(Refusal::RetentionActive { until_unix_ms: None }.into());
-    }
-    if let Some(whole) = standing_whole(scope, &*tables, row.stream.as_ref())? {
-        return Err(Refusal::WholeStands { whole }.into());
-    }
-    if !scope.range::<PinRow>(&*tables, &(snapshot,), 1)?.is_empty() {
-        return Err(Refusal::Pinned.into());
-    }
+) -> Result<Done, Halt> {
+    let Ending { mut row, committed, kept } = ending;
     let part: Option<PartRow> = scope.get(&*tables, &(snapshot,))?;
     let mut part = part.ok_or_else(|| impossible("a committed snapshot has no part at home"))?;
     let PartState::Committed { sealed } = part.state else {
-        return Err(impossible("a committed snapshot's part at home is not").into());
+        return Err(impossible("a committed snapshot's part at home is not"));
     };
     let (vault, domain) = (row.opened.vault, row.opened.domain);
     garbage::let_go(scope, tables, (vault, domain), snapshot, sealed)?;

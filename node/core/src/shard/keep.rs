@@ -4,16 +4,16 @@
 //!     later ─▶ not locked · not the newest · not since the last N intervals · in no promised period ─▶ may go
 //!
 //! What a rule promises is a lock, made at the commit, so that nothing that comes later takes it back (N62, N118). Where
-//! a policy came later than a snapshot, its periods count all the same, from the snapshot's commit. "Last" counts at most
+//! a policy came later than a snapshot, its periods count all the same, from the snapshot's commit: of which it was the
+//! first stands in its row. "Last" counts at most
 //! one for each interval in which one is expected, and what came since the oldest that counts stays: whoever commits ten
 //! thousand pushes nothing out. A policy without keep rules lets nothing go. Calendars are UTC on the compliance clock;
 //! while it stands, a period ends when as much time has passed on `E`.
 //!
-//! Not here: removing what may go, locks (`shard/locks.rs`).
+//! Not here: ending what may go (`shard/expiry.rs`), locks (`shard/locks.rs`).
 
-use strongroom_format::id::{IdentityId, SnapshotId, VaultId};
+use strongroom_format::id::{IdentityId, VaultId};
 use strongroom_format::label::Label;
-use strongroom_format::outcome::Refusal;
 use strongroom_format::policy::{KeepRules, Policy};
 use strongroom_format::policy_view::{Fate, Period};
 
@@ -98,7 +98,16 @@ fn year_and_month(day: u64) -> (u64, u64) {
 /// Whose name it is that rules keep snapshots of.
 pub(crate) type Name = (VaultId, IdentityId, Label);
 
-/// Notes a commit under its name; returns how long rules promise that it stays, zero: not at all.
+/// What rules make of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Promised {
+    /// How long they promise that it stays; zero: not at all.
+    pub(crate) length_ms: u64,
+    /// Of which periods it is the first, as in [`Kept::firsts`].
+    pub(crate) firsts: u8,
+}
+
+/// Notes a commit under its name.
 pub(crate) fn committed(
     at: &At<'_>,
     scope: &TenantScope,
@@ -106,15 +115,16 @@ pub(crate) fn committed(
     policy: &Policy,
     name: &Name,
     order: u64,
-) -> Result<u64, Halt> {
+) -> Result<Promised, Halt> {
     let now = Mark { clock_ms: at.clock_ms, elapsed_ms: at.now_ms };
     let mut row: KeptRow = scope.get(&*tables, name)?.unwrap_or_default();
-    let mut promised_ms = 0;
-    for (period, first) in PERIODS.into_iter().zip(&mut row.firsts) {
+    let mut promised = Promised { length_ms: 0, firsts: 0 };
+    for ((bit, period), first) in (0..).zip(PERIODS).zip(&mut row.firsts) {
         let number = |mark: &Mark| period.number(mark.clock_ms);
         if is_another(first.as_ref(), &now, number, period.length_ms()) {
             *first = Some(now);
-            promised_ms = promised_ms.max(period.promise_ms(&policy.keep).unwrap_or(u64::MAX));
+            promised.firsts |= 1 << bit;
+            promised.length_ms = promised.length_ms.max(period.promise_ms(&policy.keep).unwrap_or(u64::MAX));
         }
     }
     let every_ms = policy.expected_every_ms.unwrap_or(HOUR_MS).max(1);
@@ -128,7 +138,7 @@ pub(crate) fn committed(
     }
     (row.newest, row.newest_order) = (now, row.newest_order.max(order));
     scope.put(tables, name, &row)?;
-    Ok(promised_ms)
+    Ok(promised)
 }
 
 /// Forgets what is known of a name of which no snapshot is left.
@@ -146,85 +156,54 @@ fn is_another(first: Option<&Mark>, now: &Mark, number: impl Fn(&Mark) -> u64, l
     })
 }
 
-/// A committed snapshot, as keep rules look at it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A committed snapshot that no lock or hold keeps, as keep rules look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
-    /// Which.
-    pub(crate) snapshot: SnapshotId,
     /// Its place in the order of commits.
     pub(crate) order: u64,
     /// The compliance clock at its commit, in milliseconds since 1970.
     pub(crate) committed_clock_ms: u64,
-    /// What keeps it besides rules ([`crate::shard::locks::is_locked`]).
-    pub(crate) locked: Option<Refusal>,
+    /// Of which periods it was the first of its name when it was committed: bits in the order of [`PERIODS`]. What was
+    /// committed before it and has gone since makes no other one the first.
+    pub(crate) firsts: u8,
+    /// Whether its name has none behind it.
+    pub(crate) is_newest: bool,
 }
 
-/// What becomes of some snapshots of one name under a policy: for each, in order, why it stays, or that it may go.
-///
-/// `snapshots` follow each other in the order of commits, without a gap. So a name of any length is looked at in pages.
-pub(crate) fn expires(policy: &Policy, around: &Around<'_>, snapshots: &[Kept]) -> Vec<Fate> {
-    let mut before = around.before_ms;
-    let mut fates = Vec::with_capacity(snapshots.len());
-    for (place, snapshot) in (1..).zip(snapshots) {
-        let is_newest = place == snapshots.len() && !around.more;
-        fates.push(fate(policy, around, before, is_newest, snapshot));
-        before = Some(snapshot.committed_clock_ms);
-    }
-    fates
-}
-
-/// What lies around some snapshots of one name.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Around<'a> {
-    /// What rules know of the name.
-    pub(crate) kept: &'a KeptRow,
-    /// The compliance clock now.
-    pub(crate) clock_ms: u64,
-    /// When the one before the first of them was committed on the compliance clock; `None`: it is the first of its name.
-    pub(crate) before_ms: Option<u64>,
-    /// Whether the name has more behind them.
-    pub(crate) more: bool,
-}
-
-fn fate(policy: &Policy, around: &Around<'_>, before: Option<u64>, is_newest: bool, snapshot: &Kept) -> Fate {
-    match &snapshot.locked {
-        Some(Refusal::LegalHold) => return Fate::Held,
-        Some(Refusal::RetentionActive { until_unix_ms }) => return Fate::Locked { until_unix_ms: *until_unix_ms },
-        // Whatever else keeps it keeps it.
-        Some(_) => return Fate::Locked { until_unix_ms: None },
-        None => {}
-    }
+/// What becomes of a snapshot under a policy: why it stays, or that it may go. It hangs on nothing but this snapshot,
+/// what is known of its name, and time: so it does not matter in which order snapshots are looked at, nor how many at once.
+pub(crate) fn fate(policy: &Policy, name: &KeptRow, clock_ms: u64, snapshot: &Kept) -> Fate {
     let rules = &policy.keep;
     if rules.keep_everything() {
         return Fate::NoRules;
     }
-    if is_newest {
+    if snapshot.is_newest {
         return Fate::Newest;
     }
-    if is_among_the_last(rules, around.kept, snapshot.order) {
+    if is_among_the_last(rules, name, snapshot.order) {
         return Fate::Last;
     }
-    let promised = |period: &Period| {
-        let is_first = before.is_none_or(|before| period.number(before) != period.number(snapshot.committed_clock_ms));
-        let promise_ms = if is_first { period.promise_ms(rules) } else { Some(0) };
-        let until_ms = promise_ms.and_then(|promise_ms| snapshot.committed_clock_ms.checked_add(promise_ms));
+    let firsts = (0..).zip(PERIODS).filter(|(bit, _)| snapshot.firsts & (1 << bit) != 0);
+    let promised = |period: Period| {
+        let until_ms =
+            period.promise_ms(rules).and_then(|promise_ms| snapshot.committed_clock_ms.checked_add(promise_ms));
         // What cannot be computed stays.
         until_ms.unwrap_or(u64::MAX)
     };
-    let longest = PERIODS.iter().map(|period| (promised(period), *period)).max_by_key(|(until_ms, _)| *until_ms);
+    let longest = firsts.map(|(_, period)| (promised(period), period)).max_by_key(|(until_ms, _)| *until_ms);
     match longest {
-        Some((until_unix_ms, period)) if around.clock_ms < until_unix_ms => Fate::First { period, until_unix_ms },
+        Some((until_unix_ms, period)) if clock_ms < until_unix_ms => Fate::First { period, until_unix_ms },
         Some(_) | None => Fate::Goes,
     }
 }
 
 /// Whether it came with or after the oldest of the last ones that count.
-fn is_among_the_last(rules: &KeepRules, kept: &KeptRow, order: u64) -> bool {
-    let Some(back) = kept.counted_orders.len().checked_sub(rules.last as usize) else {
+fn is_among_the_last(rules: &KeepRules, name: &KeptRow, order: u64) -> bool {
+    let Some(back) = name.counted_orders.len().checked_sub(rules.last as usize) else {
         // Fewer count than the rule keeps: all of them stay.
         return true;
     };
-    kept.counted_orders.get(back).is_some_and(|oldest| *oldest <= order)
+    name.counted_orders.get(back).is_some_and(|oldest| *oldest <= order)
 }
 
 #[cfg(test)]

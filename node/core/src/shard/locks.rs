@@ -32,18 +32,9 @@ const BEGIN_AFTER_MS: u64 = 2_000;
 /// A lock begins at this tick behind its commit: the first may carry reports that were made before.
 const BEGIN_TICKS: u64 = 2;
 
-/// Why a snapshot, or a part of one, may not go; `None`: neither a lock nor a hold keeps it. Who removes anything asks
-/// this first, in the shard whose rows it removes.
-pub(crate) fn keeps(
-    scope: &TenantScope,
-    reads: &dyn Reads,
-    snapshot: SnapshotId,
-    clock_ms: u64,
-) -> Result<Option<Refusal>, Halt> {
-    Ok(is_locked(row(scope, reads, snapshot)?.as_ref(), clock_ms))
-}
-
-/// The same of a row. No row: unknown, so locked. A hold is named before a lock: it lasts longer.
+/// Why what this row is of, a snapshot or a part of one, may not go; `None`: neither a lock nor a hold keeps it. Who removes
+/// anything asks this first, of the rows of the shard in which it is removed. No row: unknown, so locked. A hold is named
+/// before a lock: it lasts longer.
 pub(crate) fn is_locked(row: Option<&LockRow>, clock_ms: u64) -> Option<Refusal> {
     let Some(row) = row else {
         return Some(Refusal::RetentionActive { until_unix_ms: None });

@@ -16,6 +16,7 @@ use crate::row::Space;
 use crate::rules;
 use crate::shard::chunks::{self, BLOBS_MAX, In};
 use crate::shard::ends;
+use crate::shard::expiry;
 use crate::shard::garbage;
 use crate::shard::identities;
 use crate::shard::lock_parts;
@@ -211,6 +212,10 @@ pub(crate) fn answer(group: GroupId, reads: &dyn Reads, query: Query) -> Result<
         Query::Preview { tenant, vault, policy, after, limit } => {
             scoped(reads, tenant, |scope| lock_questions::preview(scope, reads, vault, &policy, after.as_ref(), limit))
         }
+        Query::Expiring { tenant, after } => match TenantScope::of(reads, tenant)? {
+            Some((scope, row)) if row.facts.home == group => expiry::vaults(&scope, &row, reads, after),
+            Some(_) | None => Ok(Answer::NotFound),
+        },
         Query::Charges { tenant, by } => match TenantScope::of(reads, tenant)? {
             Some((scope, row)) => {
                 let is_home = row.facts.home == group;

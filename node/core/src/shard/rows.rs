@@ -465,6 +465,8 @@ pub struct Committed {
     pub damaged: bool,
     /// Stored bytes below its roots in all shards, each reference counted.
     pub logical_bytes: u64,
+    /// Of which periods it is the first of its name, by bits, the shortest first (`shard/keep.rs`).
+    pub firsts: u8,
 }
 
 /// What a shard holds of a snapshot.

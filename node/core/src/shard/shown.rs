@@ -70,6 +70,9 @@ pub(crate) fn show(
         AuditEvent::Committed(receipt::Committed { snapshot, envelope: digest, strength, handed_over, missing });
     let leaf_index = audit::append(at, scope, tables, event)?;
     let (vault, writer) = (row.opened.vault, row.opened.writer.clone());
+    let policy = scope.get::<VaultRow>(&*tables, &(vault,))?.map(|vault| vault.policy);
+    let policy = policy.ok_or_else(|| impossible("a snapshot is shown in no vault"))?;
+    let promised = keep::committed(at, scope, tables, &policy, &(vault, writer.clone(), row.label.clone()), order)?;
     row.state = SnapshotState::Committed(Committed {
         envelope: digest,
         leaf_index,
@@ -81,12 +84,10 @@ pub(crate) fn show(
         lying,
         damaged: false,
         logical_bytes,
+        firsts: promised.firsts,
     });
     leases::end(scope, tables, home_part.lease)?;
-    let policy = scope.get::<VaultRow>(&*tables, &(vault,))?.map(|vault| vault.policy);
-    let policy = policy.ok_or_else(|| impossible("a snapshot is shown in no vault"))?;
-    let promised_ms = keep::committed(at, scope, tables, &policy, &(vault, writer.clone(), row.label.clone()), order)?;
-    let kept = LockRow::committed(locks::raised(terms, promised_ms).map(|terms| locks::new(at, terms)));
+    let kept = LockRow::committed(locks::raised(terms, promised.length_ms).map(|terms| locks::new(at, terms)));
     parts::commit(at, scope, tables, snapshot, home_part, sealed, &kept)?;
     scope.put(tables, &(snapshot,), &row)?;
     scope.put(tables, &(snapshot,), &EnvelopeRow { envelope })?;

@@ -146,7 +146,8 @@ impl Group {
             NodeCommand::Found(_)
             | NodeCommand::Tick(_)
             | NodeCommand::RebuildReplica(_)
-            | NodeCommand::CollectGarbage { .. } => {}
+            | NodeCommand::CollectGarbage { .. }
+            | NodeCommand::Expire { .. } => {}
         }
         command
     }

@@ -10,6 +10,7 @@ mod clock;
 mod cluster;
 mod deletion;
 mod entries;
+mod expiry;
 mod garbage;
 mod governance;
 mod group;

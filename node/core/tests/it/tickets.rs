@@ -8,9 +8,11 @@ use strongroom_format::codec;
 use strongroom_format::command::Body;
 use strongroom_format::ending::EndOrder;
 use strongroom_format::gathered::{ExpectedStream, Gathered, NamedStream, OpenTicket, StreamOf, Whole};
-use strongroom_format::id::{SnapshotId, StreamName, TicketId};
+use strongroom_format::id::{PolicyVersion, SnapshotId, StreamName, TicketId};
 use strongroom_format::lock::{LockMode, LockRange, LockTerms};
+use strongroom_format::lock_order::LockOrder;
 use strongroom_format::outcome::{Done, Outcome, Refusal};
+use strongroom_format::policy::{KeepRules, Policy};
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
 use strongroom_format::role::Role;
 
@@ -169,6 +171,41 @@ fn a_stream_ends_only_after_its_whole() {
     for group in world.shards() {
         assert_eq!(world.groups[&group].view().usage.blobs, 0, "{group}");
     }
+}
+
+#[test]
+fn a_policy_ends_a_stream_only_after_its_whole() {
+    let mut world = World::unlocked(&["acme"]);
+    let mut wholes = Vec::new();
+    for number in 0..2 {
+        let of = format!("t {number}");
+        open_ticket(&mut world, &of, &[]);
+        let [one, two] = [(WRITER, "rows-1"), (OTHER_WRITER, "rows-2")].map(|(writer, rows)| {
+            let mut backup = stream(&mut world, writer, &of, rows, &format!("{rows} {number}"));
+            backup.prepare(&mut world, &["a", "b", rows]);
+            assert!(matches!(done(backup.commit(&mut world)), Done::Ready { .. }));
+            backup
+        });
+        let streams = vec![named(&world, &one), named(&world, &two)];
+        let mut all = whole(&mut world, WRITER, &of, &format!("whole {number}"), streams);
+        done(all.commit(&mut world));
+        world.decide();
+        wholes.push((all.snapshot, [one.snapshot, two.snapshot]));
+        world.pass(25 * HOUR_MS);
+    }
+    let vault = world.tenant("acme").vault;
+    let now = world.tenant("acme").policy();
+    let keep = KeepRules { hourly: 1, ..KeepRules::default() };
+    let policy = Policy { version: PolicyVersion(2), keep, ..now };
+    let mut admin = world.open_session("acme", ADMIN);
+    let order = LockOrder::SetPolicy { vault, policy, reason: "test".into(), approvals: Vec::new() };
+    done(world.submit("acme", ADMIN, &mut admin, Body::Lock(order)));
+    // The first whole goes, and its streams in the next pass: when the first one began it stood.
+    let (first, streams) = wholes[0];
+    assert_eq!(world.expire("acme", 256), [first]);
+    assert_eq!(world.expire("acme", 256), streams);
+    assert_eq!(world.expire("acme", 256), [], "the newest of each name stays");
+    assert_eq!(listed(&world), 3);
 }
 
 #[test]

@@ -14,8 +14,9 @@ use strongroom_core::query::{Answer, ClusterMap, Decision, EndingPart, Query};
 use strongroom_format::code::Code;
 use strongroom_format::command::{Body, Command, OperatorBody, OperatorCommand, SignedCommand};
 use strongroom_format::enrolment::{NodeAddresses, Redemption, SignedRedemption, request_digest};
-use strongroom_format::id::{GroupId, LeaseId, NodeName, Nonce, ReplicaId, SessionId, Slot};
+use strongroom_format::id::{GroupId, LeaseId, NodeName, Nonce, ReplicaId, SessionId, Slot, SnapshotId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
+use strongroom_format::policy_view::{Fate, PreviewPlace, Previewed};
 use strongroom_format::role::{OperatorRole, Plane, Role};
 use strongroom_format::sign::{self, SigningKey};
 
@@ -431,6 +432,58 @@ impl World {
         for group in self.shards() {
             while self.collect_in(group, 100, grace_ms) {}
         }
+    }
+
+    /// What a policy does to the next `limit` snapshots of a tenant's vault, where the dry run says that it does anything:
+    /// what the worker does with a page. What goes must be what the dry run said. Returns that, and where the next page begins.
+    pub fn expire_some(
+        &mut self,
+        tenant: &str,
+        after: Option<PreviewPlace>,
+        limit: u32,
+    ) -> (Vec<SnapshotId>, Option<PreviewPlace>) {
+        let Tenant { id, vault, home, .. } = *self.tenant(tenant);
+        let Answer::Expiring(expiring) = self.groups[&home].ask(&Query::Expiring { tenant: id, after: None }) else {
+            panic!()
+        };
+        let Some((_, policy)) = expiring.vaults.into_iter().find(|(found, _)| *found == vault) else {
+            return (Vec::new(), None);
+        };
+        let query = Query::Preview { tenant: id, vault, policy, after: after.clone(), limit };
+        let Answer::Preview(page) = self.groups[&home].ask(&query) else { panic!() };
+        let goes = |previewed: &Previewed| (previewed.fate == Fate::Goes).then_some(previewed.snapshot);
+        let said: Vec<SnapshotId> = page.snapshots.iter().filter_map(goes).collect();
+        let stood = |world: &Self, previewed: &Previewed| {
+            let query = Query::Lock { tenant: id, snapshot: previewed.snapshot, by: None };
+            matches!(world.groups[&home].ask(&query), Answer::Lock(_))
+        };
+        assert!(page.snapshots.iter().all(|previewed| stood(self, previewed)));
+        if !said.is_empty() {
+            let step = NodeCommand::Expire { tenant: id, vault, after, limit };
+            let looked_at = u32::try_from(page.snapshots.len()).unwrap();
+            match self.group(home).node(step) {
+                Outcome::Refused(Refusal::DigestsDisagree) => return (Vec::new(), page.next),
+                outcome => {
+                    let ended = u32::try_from(said.len()).unwrap();
+                    assert_eq!(done(outcome), Done::Expired { looked_at, ended });
+                }
+            }
+        }
+        for previewed in &page.snapshots {
+            assert_eq!(stood(self, previewed), previewed.fate != Fate::Goes, "{previewed:?}");
+        }
+        (said, page.next)
+    }
+
+    /// A pass over all of a vault, so many snapshots at a time. Returns what ended.
+    pub fn expire(&mut self, tenant: &str, limit: u32) -> Vec<SnapshotId> {
+        let (mut ended, mut next) = self.expire_some(tenant, None, limit);
+        while next.is_some() {
+            let (more, behind) = self.expire_some(tenant, next, limit);
+            ended.extend(more);
+            next = behind;
+        }
+        ended
     }
 
     pub fn shards(&self) -> Vec<GroupId> {

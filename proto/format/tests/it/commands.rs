@@ -300,6 +300,7 @@ pub fn outcomes() -> Vec<Outcome> {
         Done::Ready { envelope: digest("envelope"), strength: Strength { regions: 1, nodes: 2 } },
         Done::TicketAborted { left: 3 },
         Done::Collected { references: 1000, blobs: 7, more: true },
+        Done::Expired { looked_at: 128, ended: 3 },
     ];
     let refused = [
         Refusal::Invalid { why: why() },

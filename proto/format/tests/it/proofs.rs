@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 use strongroom_format::code::Strength;
 use strongroom_format::codec;
-use strongroom_format::id::{ClusterEpoch, GroupId, ReplicaId, SnapshotId, TenantTag};
+use strongroom_format::id::{ClusterEpoch, GroupId, PolicyVersion, ReplicaId, SnapshotId, TenantTag, VaultId};
 use strongroom_format::merkle::{
     self, BadProof, MerkleHash, ProofError, Salt, leaf_hash, node_hash, verify_consistency, verify_inclusion,
 };
 use strongroom_format::receipt::{
-    AuditEvent, AuditRecord, BadReceipt, Receipt, ReceiptTrust, SignedCheckpoint, Voters,
+    AuditEvent, AuditRecord, BadReceipt, Expired, Receipt, ReceiptTrust, SignedCheckpoint, Voters,
 };
 use strongroom_format::sign::BadSignature;
 
@@ -204,7 +204,15 @@ fn audit_records_keep_their_bytes() {
     };
     golden::bytes("audit-record-decision-1", &codec::encode(&AuditRecord { event: decision, ..record.clone() }));
     let batch = AuditEvent::Batch { kind: 11, count: 4096, digest: digest("batch") };
-    golden::bytes("audit-record-batch-1", &codec::encode(&AuditRecord { event: batch, ..record }));
+    golden::bytes("audit-record-batch-1", &codec::encode(&AuditRecord { event: batch, ..record.clone() }));
+    let expired = AuditEvent::Expired(Expired {
+        snapshot: snapshot(),
+        vault: VaultId::from_bytes(fixed("vault")),
+        policy: PolicyVersion(3),
+        committed_clock_ms: 1_790_000_000_000,
+        clock_ms: 1_800_000_000_000,
+    });
+    golden::bytes("audit-record-expired-1", &codec::encode(&AuditRecord { event: expired, ..record }));
 }
 
 #[test]

@@ -16,18 +16,26 @@ fn policy(keep: KeepRules) -> Policy {
     }
 }
 
+/// Snapshots committed at these hours, the last one the newest of the name; the firsts are found by the calendar alone.
 fn at_hours(hours: &[u64]) -> Vec<Kept> {
-    let kept = |(order, hour): (u64, &u64)| Kept {
-        snapshot: SnapshotId::from_bytes([0; 16]),
-        order,
-        committed_clock_ms: hour * HOUR_MS,
-        locked: None,
+    let firsts = |place: usize| {
+        let is_first = |period: Period| {
+            let number = |place: usize| period.number(hours[place] * HOUR_MS);
+            place.checked_sub(1).is_none_or(|before| number(before) != number(place))
+        };
+        (0..).zip(PERIODS).fold(0, |bits, (bit, period)| bits | u8::from(is_first(period)) << bit)
     };
-    (1..).zip(hours).map(kept).collect()
+    let kept = |(place, hour): (usize, &u64)| Kept {
+        order: place as u64 + 1,
+        committed_clock_ms: hour * HOUR_MS,
+        firsts: firsts(place),
+        is_newest: place + 1 == hours.len(),
+    };
+    hours.iter().enumerate().map(kept).collect()
 }
 
-fn around(kept: &KeptRow, clock_ms: u64) -> Around<'_> {
-    Around { kept, clock_ms, before_ms: None, more: false }
+fn fates(rules: KeepRules, name: &KeptRow, clock_ms: u64, snapshots: &[Kept]) -> Vec<Fate> {
+    snapshots.iter().map(|snapshot| fate(&policy(rules), name, clock_ms, snapshot)).collect()
 }
 
 #[test]
@@ -59,17 +67,16 @@ fn periods_are_those_of_the_calendar() {
 
 #[test]
 fn a_policy_without_rules_lets_nothing_go() {
-    let snapshots = at_hours(&[1, 2, 3]);
-    let fates = expires(&policy(KeepRules::default()), &around(&KeptRow::default(), u64::MAX), &snapshots);
+    let fates = fates(KeepRules::default(), &KeptRow::default(), u64::MAX, &at_hours(&[1, 2, 3]));
     assert_eq!(fates, vec![Fate::NoRules; 3]);
 }
 
 #[test]
 fn the_first_of_a_period_stays_for_what_the_rule_promises_and_the_newest_for_ever() {
     let rules = KeepRules { daily: 2, ..KeepRules::default() };
-    let kept = KeptRow { counted_orders: vec![1], ..KeptRow::default() };
+    let name = KeptRow { counted_orders: vec![1], ..KeptRow::default() };
     let snapshots = at_hours(&[1, 5, 25, 26]);
-    let at = |hour: u64| expires(&policy(rules), &around(&kept, hour * HOUR_MS), &snapshots);
+    let at = |hour: u64| fates(rules, &name, hour * HOUR_MS, &snapshots);
     let first = |hour: u64| Fate::First { period: Period::Day, until_unix_ms: hour * HOUR_MS };
     assert_eq!(at(26), [first(49), Fate::Goes, first(73), Fate::Newest]);
     assert_eq!(at(48)[0], first(49));
@@ -82,47 +89,30 @@ fn n62_the_last_are_counted_by_intervals_and_what_came_since_stays() {
     let rules = KeepRules { last: 2, ..KeepRules::default() };
     // The first snapshots of four days count; ten thousand others do not.
     let hours: Vec<u64> = [1, 25, 49].into_iter().chain((0..10_000).map(|_| 73)).collect();
-    let kept = KeptRow { counted_orders: vec![1, 2, 3, 4], ..KeptRow::default() };
-    let fates = expires(&policy(rules), &around(&kept, 80 * HOUR_MS), &at_hours(&hours));
-    assert_eq!(fates[..4], [Fate::Goes, Fate::Goes, Fate::Last, Fate::Last]);
-    assert!(fates[4..].iter().all(|fate| matches!(fate, Fate::Last | Fate::Newest)));
+    let name = KeptRow { counted_orders: vec![1, 2, 3, 4], ..KeptRow::default() };
+    let found = fates(rules, &name, 80 * HOUR_MS, &at_hours(&hours));
+    assert_eq!(found[..4], [Fate::Goes, Fate::Goes, Fate::Last, Fate::Last]);
+    assert!(found[4..].iter().all(|fate| matches!(fate, Fate::Last | Fate::Newest)));
     // Fewer than the rule keeps: all stay.
     let few = KeptRow { counted_orders: vec![2], ..KeptRow::default() };
-    assert_eq!(expires(&policy(rules), &around(&few, 80 * HOUR_MS), &at_hours(&hours))[0], Fate::Last);
+    assert_eq!(fates(rules, &few, 80 * HOUR_MS, &at_hours(&hours))[0], Fate::Last);
 }
 
 #[test]
-fn what_a_lock_or_a_hold_keeps_stays_whatever_the_rules_say() {
-    let mut snapshots = at_hours(&[1, 1, 1, 1]);
-    snapshots[0].locked = Some(Refusal::RetentionActive { until_unix_ms: None });
-    snapshots[1].locked = Some(Refusal::LegalHold);
-    snapshots[2].locked = Some(Refusal::VaultLocked);
-    let rules = KeepRules { hourly: 1, ..KeepRules::default() };
-    let fates = expires(
-        &policy(rules),
-        &around(&KeptRow { counted_orders: vec![9], ..KeptRow::default() }, u64::MAX),
-        &snapshots,
-    );
-    let locked = Fate::Locked { until_unix_ms: None };
-    assert_eq!(fates, [locked.clone(), Fate::Held, locked, Fate::Newest]);
+fn what_goes_makes_no_other_the_first_of_its_period() {
+    let rules = KeepRules { daily: 1, ..KeepRules::default() };
+    let name = KeptRow { counted_orders: vec![9], ..KeptRow::default() };
+    let mut snapshots = at_hours(&[1, 20, 30]);
+    assert_eq!(fates(rules, &name, 30 * HOUR_MS, &snapshots)[1], Fate::Goes);
+    snapshots.remove(0);
+    assert_eq!(fates(rules, &name, 30 * HOUR_MS, &snapshots)[0], Fate::Goes, "whoever is looked at first");
 }
 
 #[test]
-fn a_name_in_pages_fares_like_a_name_as_a_whole() {
-    let rules = KeepRules { hourly: 3, daily: 2, weekly: 1, last: 1, ..KeepRules::default() };
-    let hours: Vec<u64> = (0..300).map(|number| number * 7 / 3).collect();
-    let snapshots = at_hours(&hours);
-    let kept = KeptRow { counted_orders: vec![1, 100, 280], ..KeptRow::default() };
-    let clock_ms = 720 * HOUR_MS;
-    let whole = expires(&policy(rules), &around(&kept, clock_ms), &snapshots);
-    assert!(whole.iter().any(|fate| matches!(fate, Fate::Goes)));
-    for page in [1, 7, 299] {
-        let mut paged = Vec::new();
-        for (number, part) in snapshots.chunks(page).enumerate() {
-            let before_ms = (number * page).checked_sub(1).map(|place| snapshots[place].committed_clock_ms);
-            let more = (number + 1) * page < snapshots.len();
-            paged.extend(expires(&policy(rules), &Around { kept: &kept, clock_ms, before_ms, more }, part));
-        }
-        assert_eq!(paged, whole, "{page} a page");
-    }
+fn a_promise_that_cannot_be_computed_holds_for_ever() {
+    let rules = KeepRules { yearly: u32::MAX, ..KeepRules::default() };
+    let name = KeptRow { counted_orders: vec![9], ..KeptRow::default() };
+    let mut snapshots = at_hours(&[1, 2]);
+    snapshots[0].committed_clock_ms = u64::MAX - 5;
+    assert!(matches!(fates(rules, &name, u64::MAX - 1, &snapshots)[0], Fate::First { .. }));
 }
