@@ -318,7 +318,7 @@ fn make(host: &Host, dir: &Path, plan: &DevPlan) -> anyhow::Result<Claim> {
         operator: operator.clone(),
         accept_region_loss: plan.regions < 3,
         // A development machine's disk may be nearly full; production keeps more, and is in no hurry to forget.
-        storage: Storage { reserve_bytes: 256 << 20, grace_seconds: 600, sweep_seconds: 60 },
+        storage: Storage { reserve_bytes: 256 << 20, grace_seconds: 600, sweep_seconds: 60, expire_seconds: 10 },
         // All nodes share this machine's wall clock; whoever tries things out confirms it by trying.
         clock_ms: host.clock().wall_unix_ns() / 1_000_000,
     };

@@ -158,6 +158,9 @@ pub struct Storage {
     /// How long the node rests between two passes over its disk, in seconds.
     #[serde(default = "sweep_seconds")]
     pub sweep_seconds: u64,
+    /// How long the node rests between two passes in which vaults' policies end what they keep no longer, in seconds.
+    #[serde(default = "expire_seconds")]
+    pub expire_seconds: u64,
 }
 
 fn reserve_bytes() -> u64 {
@@ -172,9 +175,18 @@ fn sweep_seconds() -> u64 {
     3600
 }
 
+fn expire_seconds() -> u64 {
+    60
+}
+
 impl Default for Storage {
     fn default() -> Self {
-        Self { reserve_bytes: reserve_bytes(), grace_seconds: grace_seconds(), sweep_seconds: sweep_seconds() }
+        Self {
+            reserve_bytes: reserve_bytes(),
+            grace_seconds: grace_seconds(),
+            sweep_seconds: sweep_seconds(),
+            expire_seconds: expire_seconds(),
+        }
     }
 }
 

@@ -59,6 +59,7 @@ use strongroom_service::keeping::Keeper;
 use strongroom_service::majority::Majority;
 use strongroom_service::members::Members;
 use strongroom_service::membership::Controller;
+use strongroom_service::policies::Policies;
 use strongroom_service::propose::Proposer;
 use strongroom_service::rates::Rates;
 use strongroom_service::readiness::Readiness;
@@ -357,6 +358,14 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
     tasks.spawn_on(ticker.run(), control);
     let expirer = Expirer { consensus: consensus.clone(), reads: reads.clone(), proposer: proposer.clone() };
     tasks.spawn_on(expirer.run(), control);
+    let policies = Policies {
+        consensus: consensus.clone(),
+        reads: reads.clone(),
+        proposer: proposer.clone(),
+        topology: topology.clone(),
+        every: Duration::from_secs(settings.storage.expire_seconds),
+    };
+    tasks.spawn_on(policies.run(), control);
     let collector = Collector {
         consensus: consensus.clone(),
         reads: reads.clone(),

@@ -11,8 +11,9 @@ use strongroom_consensus::groups::Consensus;
 use strongroom_core::entry::{EntryCommand, NodeCommand};
 use strongroom_core::query::{Answer, Query};
 use strongroom_format::id::{GroupId, TenantId};
-use strongroom_format::outcome::{Done, Outcome};
+use strongroom_format::outcome::{Done, Outcome, Refusal};
 
+use crate::act::act;
 use crate::leading;
 use crate::metrics::{self, Worker};
 use crate::propose::Proposer;
@@ -44,11 +45,9 @@ pub struct Collector {
 impl Collector {
     /// Runs for ever.
     pub async fn run(self) {
+        let mut rounds = leading::rounds(&self.consensus, LOOK_EVERY);
         loop {
-            for group in leading::shards(&self.consensus) {
-                self.round(group).await;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.round(rounds.next().await).await;
         }
     }
 
@@ -60,7 +59,7 @@ impl Collector {
             let query = Query::Garbage { grace_ms, after, limit: TENANTS_MAX };
             let Ok(Answer::Garbage(tenants)) = self.reads.local(group, &query).await else { return };
             for tenant in &tenants {
-                metrics::worked(Worker::Collect, self.step(group, *tenant, grace_ms).await);
+                self.step(group, *tenant, grace_ms).await;
                 tokio::time::sleep(PAUSE).await;
             }
             after = tenants.last().copied();
@@ -70,23 +69,15 @@ impl Collector {
         }
     }
 
-    async fn step(&self, group: GroupId, tenant: TenantId, grace_ms: u64) -> bool {
+    async fn step(&self, group: GroupId, tenant: TenantId, grace_ms: u64) {
         let collect = NodeCommand::CollectGarbage { tenant, limit: STEP_REFERENCES, grace_ms };
-        match self.proposer.propose(group, vec![EntryCommand::Node(collect)], WITHIN).await {
-            Ok(applied) => match applied.outcomes.as_slice() {
-                [Outcome::Done(Done::Collected { references, blobs, .. })] => {
-                    metrics::collected(*references, *blobs);
-                    true
-                }
-                other => {
-                    tracing::debug!(%group, ?other, "garbage was not collected");
-                    false
-                }
-            },
-            Err(fault) => {
-                tracing::debug!(%group, %fault, "garbage was not collected");
-                false
-            }
+        let is_expected = |outcome: &Outcome| {
+            matches!(outcome, Outcome::Done(Done::Collected { .. }) | Outcome::Refused(Refusal::DigestsDisagree))
+        };
+        let commands = vec![EntryCommand::Node(collect)];
+        let outcomes = act(&self.proposer, Worker::Collect, group, commands, WITHIN, is_expected).await;
+        if let Some([Outcome::Done(Done::Collected { references, blobs, .. })]) = outcomes.as_deref() {
+            metrics::collected(*references, *blobs);
         }
     }
 }

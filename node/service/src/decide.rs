@@ -13,6 +13,7 @@ use strongroom_core::query::{Answer, Decision, Query, WaitingPart};
 use strongroom_format::id::GroupId;
 use strongroom_format::outcome::Outcome;
 
+use crate::act::act;
 use crate::leading;
 use crate::metrics::{self, Worker};
 use crate::propose::Proposer;
@@ -38,11 +39,9 @@ pub struct Decider {
 impl Decider {
     /// Runs for ever.
     pub async fn run(self) {
+        let mut rounds = leading::rounds(&self.consensus, LOOK_EVERY);
         loop {
-            for group in leading::shards(&self.consensus) {
-                self.round(group).await;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.round(rounds.next().await).await;
         }
     }
 
@@ -79,21 +78,8 @@ impl Decider {
             tracing::debug!(%group, "too few voters signed a home shard's word");
             return metrics::worked(Worker::Decide, false);
         }
-        let proposed = self.proposer.propose(group, commands, WITHIN).await;
-        let well = match &proposed {
-            Ok(applied) => {
-                let refused = applied.outcomes.iter().find(|outcome| !matches!(outcome, Outcome::Done(_)));
-                if let Some(refused) = refused {
-                    tracing::warn!(%group, ?refused, "a home shard's word was refused");
-                }
-                refused.is_none()
-            }
-            Err(fault) => {
-                tracing::debug!(%group, %fault, "a home shard's word was not carried over");
-                false
-            }
-        };
-        metrics::worked(Worker::Decide, well);
+        let is_expected = |outcome: &Outcome| matches!(outcome, Outcome::Done(_));
+        act(&self.proposer, Worker::Decide, group, commands, WITHIN, is_expected).await;
     }
 
     /// Asks the home shard for its word.

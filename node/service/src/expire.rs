@@ -13,8 +13,9 @@ use strongroom_core::query::{Answer, EndingPart, Query};
 use strongroom_format::id::GroupId;
 use strongroom_format::outcome::{Outcome, Refusal};
 
+use crate::act::act;
 use crate::leading;
-use crate::metrics::{self, Worker};
+use crate::metrics::Worker;
 use crate::propose::Proposer;
 use crate::reads::Reads;
 
@@ -38,11 +39,9 @@ pub struct Expirer {
 impl Expirer {
     /// Runs for ever.
     pub async fn run(self) {
+        let mut rounds = leading::rounds(&self.consensus, LOOK_EVERY);
         loop {
-            for home in leading::shards(&self.consensus) {
-                self.round(home).await;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.round(rounds.next().await).await;
         }
     }
 
@@ -62,10 +61,8 @@ impl Expirer {
                 }
             }
             let heard = self.proposer.majority().attested_all(home, heard, NodeCommand::PartEnded, WITHIN).await;
-            if !heard.is_empty() {
-                let well = self.proposer.propose(home, heard, WITHIN).await.is_ok();
-                metrics::worked(Worker::Expire, well);
-            }
+            let is_expected = |outcome: &Outcome| matches!(outcome, Outcome::Done(_));
+            act(&self.proposer, Worker::Expire, home, heard, WITHIN, is_expected).await;
             if parts.len() < PARTS_MAX as usize {
                 return;
             }
@@ -80,25 +77,18 @@ impl Expirer {
             tracing::debug!(%group, "too few voters signed that a snapshot has ended");
             return false;
         };
-        let word = NodeCommand::EndPart(word);
-        match self.proposer.propose(group, vec![EntryCommand::Node(word)], WITHIN).await {
-            Ok(applied) => match applied.outcomes.as_slice() {
-                [Outcome::Done(_)] => true,
-                // Its own lock runs, it has not heard of the commit, or it decides nothing now: it is told again.
-                [
-                    Outcome::Refused(
+        // Its own lock runs, it has not heard of the commit, or it decides nothing now: it is told again.
+        let is_expected = |outcome: &Outcome| {
+            matches!(
+                outcome,
+                Outcome::Done(_)
+                    | Outcome::Refused(
                         Refusal::RetentionActive { .. } | Refusal::VersionConflict | Refusal::DigestsDisagree,
-                    ),
-                ] => false,
-                other => {
-                    tracing::warn!(%group, %snapshot, ?other, "a shard does not believe that a snapshot has ended");
-                    false
-                }
-            },
-            Err(fault) => {
-                tracing::debug!(%group, %fault, "a shard was not told that a snapshot has ended");
-                false
-            }
-        }
+                    )
+            )
+        };
+        let commands = vec![EntryCommand::Node(NodeCommand::EndPart(word))];
+        let outcomes = act(&self.proposer, Worker::Expire, group, commands, WITHIN, is_expected).await;
+        matches!(outcomes.as_deref(), Some([Outcome::Done(_)]))
     }
 }

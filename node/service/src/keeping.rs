@@ -15,8 +15,9 @@ use strongroom_format::command::Attested;
 use strongroom_format::id::GroupId;
 use strongroom_format::outcome::{Outcome, Refusal};
 
+use crate::act::act;
 use crate::leading;
-use crate::metrics::{self, Worker};
+use crate::metrics::Worker;
 use crate::propose::Proposer;
 use crate::reads::Reads;
 
@@ -40,11 +41,9 @@ pub struct Keeper {
 impl Keeper {
     /// Runs for ever.
     pub async fn run(self) {
+        let mut rounds = leading::rounds(&self.consensus, LOOK_EVERY);
         loop {
-            for group in leading::shards(&self.consensus) {
-                self.round(group).await;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.round(rounds.next().await).await;
         }
     }
 
@@ -96,26 +95,8 @@ impl Keeper {
     }
 
     async fn carry(&self, group: GroupId, commands: Vec<EntryCommand>) -> Option<Vec<Outcome>> {
-        if commands.is_empty() {
-            return None;
-        }
-        match self.proposer.propose(group, commands, WITHIN).await {
-            Ok(applied) => {
-                // A part that is not decided yet hears of its lock with the decision, and is told again.
-                let expected =
-                    |outcome: &Outcome| matches!(outcome, Outcome::Done(_) | Outcome::Refused(Refusal::NotFound));
-                let refused = applied.outcomes.iter().find(|outcome| !expected(outcome));
-                if let Some(refused) = refused {
-                    tracing::warn!(%group, ?refused, "a word about a lock was refused");
-                }
-                metrics::worked(Worker::Keep, refused.is_none());
-                Some(applied.outcomes)
-            }
-            Err(fault) => {
-                tracing::debug!(%group, %fault, "a word about a lock was not carried over");
-                metrics::worked(Worker::Keep, false);
-                None
-            }
-        }
+        // A part that is not decided yet hears of its lock with the decision, and is told again.
+        let is_expected = |outcome: &Outcome| matches!(outcome, Outcome::Done(_) | Outcome::Refused(Refusal::NotFound));
+        act(&self.proposer, Worker::Keep, group, commands, WITHIN, is_expected).await
     }
 }

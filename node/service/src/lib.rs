@@ -32,6 +32,8 @@
 //!
 //! Workers that take away, against everything that may run beside them; what stands here was tested by the name behind it:
 //!
+//! *Policies* (`policies.rs`, each `expire_seconds`) ends snapshots at home and nothing else: the table after this one.
+//!
 //! | | *expire* (`expire.rs`, each second) | *collect* (`collect.rs`, each second) | *sweep* (`sweep.rs`, each pass) |
 //! |---|---|---|---|
 //! | *follow*, *members*, *rebuild*, *admit* | words go into logs; whoever leads | as *expire* | a replica is asked that was admitted under this id all through the pass; one that is lost, replaced or away is not asked, and its copies stay (`sweep` only over `Gate`) |
@@ -47,10 +49,29 @@
 //! | commit | the home shard decides in one entry, before or behind the end | as upload | a row names its copies in the entry that registers them, under an open lease |
 //! | restore | a session pins its snapshots: the end is refused while it lasts (`a_restore_session_keeps_…`) | rows stay while the snapshot does | copies stay while rows do; a read that meets a hole looks again and finds no row (`store.rs`) |
 //!
+//! What keeps *policies* apart from each of them; all it says is *look there*, and the rules decide by their rows in the
+//! entry that ends (`laws/policies_end_what_nothing_keeps.rs` after every entry of every property):
+//!
+//! | | *policies* |
+//! |---|---|
+//! | *follow*, *members*, *rebuild*, *admit* | steps go into logs; whoever leads. Two leaders' steps are two looks: the second finds nothing to end |
+//! | *tenants* | nothing ends in a tenant that is suspended or ended (`n31_nothing_ends_by_policy_…`); an older map has fewer tenants |
+//! | *tick* | the clock that a step goes by is that of the ticks before it; a lock that waits for its beginning is locked (`n57_n60_what_is_locked_…`) |
+//! | *decide* | it ends what is committed; a part elsewhere hears of the commit first, of the end next |
+//! | *keep* | nothing ends with which a shard is behind (`n57_n60_…`) |
+//! | *expire* | the end that it makes is what *expire* tells |
+//! | *collect* | a part let go is queued in the same entry |
+//! | *sweep* | rows name copies until *collect* took them |
+//! | checkpoint, Raft snapshot | an end is an entry like any other |
+//! | upload, commit | the newest of a name stays; a commit behind the step is newer still, and one before it is seen by it |
+//! | restore | a session pins its snapshots (`n57_n60_…`); opened behind the step it finds no snapshot |
+//! | an admin's orders, policies, holds | one log: before the step it counts, behind it comes too late; what has ended is ended once (`the_dry_run_says_just_what_goes_…`) |
+//!
 //! Uploads and restores run beside all of them: an upload stands on its lease, which ends only by a tick or its owner,
 //! and a copy written too late is released, never registered; a restore stands on rows that a session pins.
 //! Workers still to come (scrub, prove, repair, rebalance) get their column here first.
 
+mod act;
 pub mod admit;
 pub mod attest;
 pub mod caller;
@@ -72,6 +93,7 @@ pub mod majority;
 pub mod members;
 pub mod membership;
 pub mod metrics;
+pub mod policies;
 pub mod propose;
 pub mod rates;
 pub mod readiness;

@@ -27,6 +27,7 @@ const RESTARTED: &str = "strongroom_service_groups_restarted_total";
 const BROKEN: &str = "strongroom_service_groups_broken_total";
 const MEMBERSHIP: &str = "strongroom_service_membership_changes_total";
 const REPORTS: &str = "strongroom_service_tick_reports_total";
+const EXPIRED: &str = "strongroom_service_snapshots_expired_total";
 const COLLECTED: &str = "strongroom_service_references_collected_total";
 const COLLECTED_BLOBS: &str = "strongroom_service_blobs_collected_total";
 
@@ -71,6 +72,7 @@ pub fn describe() {
     describe_counter!(BROKEN, Unit::Count, "Dead groups that could not be restarted");
     describe_counter!(MEMBERSHIP, Unit::Count, "Steps of membership changes that this node made as a leader, by step");
     describe_counter!(REPORTS, Unit::Count, "Voters' reports that this node asked for as a leader, by result");
+    describe_counter!(EXPIRED, Unit::Count, "Snapshots that a vault's policy ended, as a leader");
     describe_counter!(COLLECTED, Unit::Count, "References that collecting dropped or looked at, as a leader");
     describe_counter!(COLLECTED_BLOBS, Unit::Count, "Blobs whose rows went because nothing named them, as a leader");
     describe_counter!(WORK, Unit::Count, "Rounds of background workers, by worker and result");
@@ -173,6 +175,10 @@ pub(crate) fn reported(well: bool) {
     counter!(REPORTS, "well" => if well { "true" } else { "false" }).increment(1);
 }
 
+pub(crate) fn expired(snapshots: u32) {
+    counter!(EXPIRED).increment(u64::from(snapshots));
+}
+
 pub(crate) fn collected(references: u32, blobs: u32) {
     counter!(COLLECTED).increment(u64::from(references));
     counter!(COLLECTED_BLOBS).increment(u64::from(blobs));
@@ -192,10 +198,11 @@ pub(crate) enum Worker {
     Collect,
     Sweep,
     Keep,
+    Policies,
 }
 
 impl Worker {
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Decide => "decide",
             Self::Tick => "tick",
@@ -208,6 +215,7 @@ impl Worker {
             Self::Collect => "collect",
             Self::Sweep => "sweep",
             Self::Keep => "keep",
+            Self::Policies => "policies",
         }
     }
 }

@@ -2,12 +2,19 @@
 //!
 //! Not here: what may be deleted (`node/core`), crashes of the store (`node/chunks`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use strongroom_format::id::SnapshotId;
+use strongroom::audit::{Leaf, Since};
+use strongroom::client::Client;
+use strongroom_format::id::{PolicyVersion, SnapshotId, VaultName};
+use strongroom_format::lock::{LockMode, Longer};
+use strongroom_format::policy::{KeepRules, Policy};
+use strongroom_format::policy_view::{Fate, Previewed};
+use strongroom_format::receipt::AuditEvent;
 
 use crate::cluster::{Cluster, PATIENCE, comes_true};
 use crate::shared::{back_up, create_vault, restore};
@@ -18,8 +25,8 @@ fn blocking<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// A cluster whose nodes forget at once and sweep without rest, with a vault `papers` of acme.
-async fn forgetful() -> Cluster {
-    let mut cluster = blocking(|| Cluster::start(3, &["acme"]));
+pub async fn forgetful() -> Cluster {
+    let mut cluster = blocking(|| Cluster::start(3, &["acme", "globex"]));
     blocking(|| {
         let names = cluster.names();
         cluster.stop_together(&names);
@@ -29,6 +36,7 @@ async fn forgetful() -> Cluster {
             let hasty = |line: &str| match line.split_once(" = ") {
                 Some(("grace_seconds", _)) => "grace_seconds = 0".to_owned(),
                 Some(("sweep_seconds", _)) => "sweep_seconds = 1".to_owned(),
+                Some(("expire_seconds", _)) => "expire_seconds = 1".to_owned(),
                 _ => line.to_owned(),
             };
             let text: Vec<String> = text.lines().map(hasty).collect();
@@ -40,6 +48,15 @@ async fn forgetful() -> Cluster {
     });
     create_vault(&cluster, "acme", "papers").await;
     cluster
+}
+
+/// Lets a vault's snapshots be locked for up to 400 days, which a new one does not.
+pub async fn permit_locks(admin: &Client, vault: &str) -> Policy {
+    let vault: VaultName = vault.parse().expect("a name");
+    let old = admin.policy(&vault).await.expect("a policy").policy;
+    let policy = Policy { version: PolicyVersion(old.version.0 + 1), lock_max_ms: 400 * 86_400_000, ..old };
+    admin.set_policy(&vault, policy.clone(), "for a test".into()).await.expect("an admin may");
+    policy
 }
 
 /// What segments take on the disks of all nodes.
@@ -108,6 +125,70 @@ async fn n66_what_is_deleted_leaves_every_disk_and_what_others_share_stays() {
     delete(&cluster, again).await;
     admin.delete_vault(&papers, "over").await.expect("it is empty");
     comes_true(PATIENCE, "no segment is left on any disk", async || on_disk(&cluster) == 0).await;
+    blocking(|| recounts(&mut cluster));
+}
+
+/// Of each name the first of a year is kept and the newest; here that is the first and the last of four. Of those between,
+/// one is locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_policy_keeps_no_longer_leaves_every_disk_by_itself_and_the_log_says_so() {
+    let mut cluster = forgetful().await;
+    let (writer, admin) = (cluster.client("acme-writer").await, cluster.client("acme-admin").await);
+    let papers: VaultName = "papers".parse().expect("a name");
+    let old = permit_locks(&admin, "papers").await;
+    let mut trees = Vec::new();
+    for (name, mebibytes) in [("first", 2), ("between", 24), ("locked", 2), ("newest", 2)] {
+        let source = tree(&cluster, name, mebibytes);
+        trees.push((back_up(&writer, &source, "papers", "the papers").await.snapshot, source));
+    }
+    let [first, between, locked, newest] = &trees[..] else { panic!("four were made") };
+    let longer = Longer::Length { length_ms: 3_600_000 };
+    let reason = || "a test".to_owned();
+    admin.extend_lock(locked.0, LockMode::Governance, longer, reason()).await.expect("an admin may");
+    admin.wait_until_all_have(locked.0).await.expect("all shards hear of it");
+
+    let keep = KeepRules { yearly: 1, ..KeepRules::default() };
+    let policy = Policy { version: PolicyVersion(3), keep, ..old };
+    let mut said = Vec::new();
+    let see = |previewed: Previewed| {
+        said.push((previewed.snapshot, previewed.fate == Fate::Goes));
+        Ok(())
+    };
+    admin.preview_policy(&papers, &policy, see).await.expect("a dry run");
+    assert_eq!(said, [(first.0, false), (between.0, true), (locked.0, false), (newest.0, false)]);
+    let listed = async || -> Vec<SnapshotId> {
+        let listed = writer.snapshots(None).await.expect("what is not listed has ended, as the log proves");
+        listed.iter().map(|info| info.id).collect()
+    };
+    assert_eq!(listed().await.len(), 4, "a dry run changes nothing");
+    let full = on_disk(&cluster);
+    admin.set_policy(&papers, policy, reason()).await.expect("an admin may");
+    comes_true(PATIENCE, "the policy has ended what it keeps no longer", async || listed().await.len() == 3).await;
+    comes_true(PATIENCE, "the disks have given back what only that one had", async || {
+        on_disk(&cluster) + (30 << 20) < full
+    })
+    .await;
+    assert_eq!(listed().await.into_iter().collect::<BTreeSet<_>>(), [first.0, locked.0, newest.0].into());
+    let to = cluster.scratch().join("too late");
+    let restorer = cluster.client("acme-restorer").await;
+    let late = restorer.restore(strongroom::restore::RestoreRequest::new(between.0, to)).await;
+    let late = late.expect_err("it is gone");
+    assert_eq!(late.reason(), Some("ENDED"), "{late}");
+    assert!(late.to_string().contains("policy 3"), "{late}");
+    let mut expired = Vec::new();
+    let see = |leaf: Leaf| {
+        if let AuditEvent::Expired(found) = leaf.record.event {
+            expired.push((found.snapshot, found.policy));
+        }
+        Ok(())
+    };
+    admin.audit(Since::Leaf(0), see).await.expect("the whole log is proved");
+    assert_eq!(expired, [(between.0, PolicyVersion(3))]);
+    for (snapshot, source) in [first, locked, newest] {
+        comes_back(&cluster, *snapshot, source).await;
+    }
+    let ended = cluster.metric("strongroom_service_snapshots_expired_total", "");
+    assert!((ended - 1.0).abs() < 0.5, "{ended} ended by policy");
     blocking(|| recounts(&mut cluster));
 }
 

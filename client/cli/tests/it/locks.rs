@@ -85,6 +85,34 @@ fn a_policy_is_shown_set_and_looked_at_before_it_is_set() {
 }
 
 #[test]
+fn what_a_dry_run_says_would_go_goes_by_itself_once_the_policy_is_set() {
+    let cluster = cluster();
+    let (vault, first) = backed_up();
+    let source = tempfile::tempdir().unwrap();
+    let [second, third] = ["more", "still more"].map(|contents| {
+        std::fs::write(source.path().join("file"), contents).unwrap();
+        back_up(&vault, source.path())
+    });
+    let keep = ["--keep-yearly", "1"];
+    let dry = cluster.run("acme-auditor", ["vault", "policy", "dry-run", &vault, keep[0], keep[1]]);
+    let goes: Vec<_> = dry.lines().into_iter().filter(|line| line["goes"] == json!(true)).collect();
+    assert_eq!(goes.len(), 1, "{}", dry.stdout);
+    assert_eq!((&goes[0]["snapshot"], &goes[0]["why"]), (&json!(second), &json!("no lock, hold or rule keeps it")));
+    cluster.run("acme-admin", ["vault", "policy", "set", &vault, keep[0], keep[1], "--reason", "as agreed"]).done();
+    let listed = || -> Vec<Value> {
+        let lines = cluster.run("acme-writer", ["snapshots", "--vault", &vault]).lines();
+        lines.into_iter().filter(|line| line["type"] == "snapshot").map(|line| line["id"].clone()).collect()
+    };
+    until("it went", || listed() == [json!(first), json!(third)]);
+    let to = source.path().join("restored");
+    let refused = cluster.run("acme-restorer", ["restore", &second, "--to", to.to_str().unwrap()]).error(3);
+    assert_eq!(words(&refused), ("NOT_FOUND", "ENDED"));
+    let log = cluster.run("acme-auditor", ["audit", "list"]).lines();
+    let leaf = log.iter().find(|leaf| leaf["event"] == "expired" && leaf["snapshot"] == json!(second)).unwrap();
+    assert_eq!((&leaf["command"], &leaf["principal"]), (&json!("expire"), &json!("policy 2")));
+}
+
+#[test]
 fn a_lock_begins_is_extended_and_never_shortened_but_by_a_wish_that_waits() {
     let cluster = cluster();
     let (vault, snapshot) = backed_up();
