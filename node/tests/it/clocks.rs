@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 use strongroom::status::{self, ClockState};
 use strongroom_core::genesis::Genesis;
 use strongroom_format::codec;
-use strongroom_format::id::GroupId;
+use strongroom_format::id::{GroupId, PolicyVersion};
+use strongroom_format::lock::{LockMode, LockTerms};
+use strongroom_format::policy::Policy;
 
 use crate::cluster::{Cluster, PATIENCE, comes_true};
 use crate::shared::{back_up, create_vault, restore};
@@ -262,4 +264,55 @@ async fn n71_nodes_that_start_again_with_shifted_boot_time_vouch_for_nothing_bef
         let before = attacked.looked().await;
         attacked.until_each("clocks run", &before, runs).await;
     }
+}
+
+/// How late a healthy clock may be (`node/DECISIONS.md`, 40), and what passes before a lock begins: two ticks, of which one
+/// comes a second while a lock waits, and two seconds behind `E`.
+const LATE: Duration = Duration::from_secs(62 + 3 + 2);
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes; run by name"]
+async fn n57_a_lock_of_20_s_is_over_between_20_s_and_the_bound_in_true_time() {
+    const LENGTH: Duration = Duration::from_secs(20);
+    let cluster = tokio::task::block_in_place(|| Cluster::start(3, &["acme"]));
+    create_vault(&cluster, "acme", "papers").await;
+    let (writer, admin) = (cluster.client("acme-writer").await, cluster.client("acme-admin").await);
+    let papers = "papers".parse().expect("a name");
+    let old = admin.policy(&papers).await.expect("a policy").policy;
+    let lock = Some(LockTerms { mode: LockMode::Compliance, length_ms: 20_000 });
+    let version = PolicyVersion(old.version.0 + 1);
+    let policy = Policy { version, default_lock: lock, lock_min_ms: 1, lock_max_ms: 60_000, ..old };
+    admin.set_policy(&papers, policy, "a test".into()).await.expect("an admin may");
+    let source = cluster.scratch();
+    trees::plant(&source, "20 s");
+    let mut locked = Vec::new();
+    for _ in 0..6 {
+        let began = Instant::now();
+        let snapshot = back_up(&writer, &source, "papers", "20 s").await.snapshot;
+        locked.push((snapshot, began, Instant::now()));
+        tokio::time::sleep(Duration::from_secs(9)).await;
+    }
+    let mut took = Vec::new();
+    while !locked.is_empty() {
+        let mut still = Vec::new();
+        for (snapshot, began, committed) in locked {
+            match admin.delete_snapshots(&[snapshot], "it is over", |_| Ok(())).await {
+                Ok(()) => {
+                    let now = Instant::now();
+                    assert!(LENGTH <= now - began, "it was over after {:?} in true time", now - began);
+                    assert!(now - committed <= LENGTH + LATE, "it was over after {:?} only", now - committed);
+                    took.push(now - committed);
+                }
+                Err(refused) => {
+                    assert_eq!(refused.reason(), Some("RETENTION_ACTIVE"), "{refused}");
+                    assert!(committed.elapsed() <= LENGTH + LATE, "locked for {:?}", committed.elapsed());
+                    still.push((snapshot, began, committed));
+                }
+            }
+        }
+        locked = still;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    took.sort_unstable();
+    println!("locks of 20 s were over after {took:?}");
 }
