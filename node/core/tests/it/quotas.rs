@@ -218,7 +218,7 @@ fn sessions_are_counted_per_writer_and_tenant() {
     let mut world = World::new();
     set(&mut world, writer(WRITER), hard(Measure::Sessions, 2));
     let home = world.tenant("acme").home;
-    let mut sessions = vec![world.open_session("acme", WRITER), world.open_session("acme", WRITER)];
+    let mut sessions = [world.open_session("acme", WRITER), world.open_session("acme", WRITER)];
     let third = world.open_session_command("acme", WRITER, 0);
     assert_eq!(refused_by(world.group(home).client(third)), (QuotaOwner::Writer, Measure::Sessions));
     world.open_session("acme", OTHER_WRITER);
