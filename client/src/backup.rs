@@ -209,6 +209,12 @@ async fn receipt(draft: &Draft, committed: &Committed) -> Result<Option<Proof>> 
             tracing::warn!(message, "the snapshot is committed; too few voters have signed its receipt yet");
             Ok(None)
         }
+        // Turned away at the door, a certificate that ended just now for instance: that says nothing of the snapshot, and
+        // "refused" would say that it was not made.
+        Err(Error::Refused { code: "UNAUTHENTICATED" | "PERMISSION_DENIED", message, .. }) => {
+            tracing::warn!(message, "the snapshot is committed; its receipt is not to be had now");
+            Ok(None)
+        }
         fetched => fetched.map(Some),
     }
 }

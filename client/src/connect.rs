@@ -189,10 +189,10 @@ impl Nodes {
                     Err(_elapsed) => Status::new(Code::DeadlineExceeded, "no answer in time"),
                 };
                 if let Some(refused) = turned_away(&status) {
-                    return Err(refused);
+                    return Err(given_up(refused, effect, perhaps_done));
                 }
                 let text = match answered(&status) {
-                    Answered::No(error) => return Err(error),
+                    Answered::No(error) => return Err(given_up(error, effect, perhaps_done)),
                     Answered::NotNow(text) => text,
                     Answered::Perhaps(text) => {
                         perhaps_done = true;
@@ -290,6 +290,15 @@ pub(crate) enum Effect {
     Changes,
 }
 
+/// What a refusal says of a call whose earlier attempt may have had an effect: nothing. The rules' own refusals come as
+/// outcomes, which are of all attempts together; a door speaks of the last one only.
+fn given_up(refused: Error, effect: Effect, perhaps_done: bool) -> Error {
+    match effect {
+        Effect::Changes if perhaps_done => Error::Unknown { message: refused.to_string() },
+        Effect::Changes | Effect::None => refused,
+    }
+}
+
 /// The refusal, if a status comes from a handshake that the node ended with an alert: trying elsewhere would not help.
 pub(crate) fn turned_away(status: &Status) -> Option<Error> {
     let mut cause: Option<&(dyn StdError + 'static)> = status.source();
@@ -328,4 +337,17 @@ fn alert_received(alert: &str) -> Error {
         format_args!("the node turned the certificate away: {alert}"),
         "check the profile's certificate: its issuer, its end, its tenant, its plane",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_after_an_attempt_that_perhaps_had_an_effect_is_no_refusal() {
+        let given_up = |effect, perhaps_done| given_up(alert_received("CertificateExpired"), effect, perhaps_done);
+        assert!(matches!(given_up(Effect::Changes, true), Error::Unknown { message } if message.contains("TLS")));
+        assert!(matches!(given_up(Effect::Changes, false), Error::Refused { .. }));
+        assert!(matches!(given_up(Effect::None, true), Error::Refused { .. }));
+    }
 }
