@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::cluster;
+use crate::cluster::file;
 
 /// After its deadline a command gets so much longer, then it hangs: writing files has no deadline.
 const HANGS_AFTER: Duration = Duration::from_secs(90);
@@ -68,6 +68,15 @@ impl Client {
         self.transcripts.join(format!("transcript-{tenant}.log"))
     }
 
+    /// The profile of `<tenant>-<role>`; an operator has no tenant and no role.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn profile(&self, tenant: &str, role: &str) -> anyhow::Result<&Path> {
+        let name = if tenant == "operator" { tenant.to_owned() } else { format!("{tenant}-{role}") };
+        self.profiles.get(&name).map(PathBuf::as_path).with_context(|| format!("dev.json has no profile {name}"))
+    }
+
     /// Runs a command as `<tenant>-<role>`; `scratch` is this caller's own directory.
     ///
     /// # Errors
@@ -84,10 +93,9 @@ impl Client {
             Patience::Deadline(deadline) => (deadline, None),
             Patience::Killed(after) => (HANGS_AFTER, Some(after)),
         };
-        let profile = if tenant == "operator" { tenant.to_owned() } else { format!("{tenant}-{role}") };
-        let profile = self.profiles.get(&profile).with_context(|| format!("dev.json has no profile {profile}"))?;
+        let profile = self.profile(tenant, role)?;
         let (out, err) = (scratch.join("stdout"), scratch.join("stderr"));
-        let mut child = cluster::command(&self.program)
+        let mut child = file::command(&self.program)
             .args(["--json", "--quiet", "--deadline", &format!("{}s", deadline.as_secs()), "--profile"])
             .arg(profile)
             .args(arguments)

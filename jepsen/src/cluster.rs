@@ -1,160 +1,172 @@
-//! A dev cluster whose nodes are killed, paused, and started again by their argv.
+//! A cluster that is attacked: its nodes and profiles, and how its processes are ended and started again.
 //!
-//! It rests on `strongroomd dev --data DIR` and `dev.json` alone. A signal goes only to a process whose command line
-//! is the node's: numbers are given again.
+//! It is our own (`own.rs`: `strongroomd dev` and `dev.json`) or somebody else's (`hooked.rs`: a file that looks like
+//! `dev.json`, and a command that ends and starts nodes there).
+
+pub mod file;
+mod hooked;
+mod own;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
-use rustix::process::Signal;
-use serde::Deserialize;
+use anyhow::Context as _;
 
-use crate::process::{self, State};
+use crate::cluster::file::{DevFile, Node, Start};
+use crate::cluster::hooked::Hooked;
+use crate::cluster::own::Own;
+use crate::disk::Disk;
+use crate::process::State;
 
-/// How long the cluster may take until it serves for the first time.
-const START_PATIENCE: Duration = Duration::from_secs(120);
-/// How long it may take to end.
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a node may take to answer at its ops port.
 const HTTP_PATIENCE: Duration = Duration::from_secs(3);
 
-/// A running cluster; dropped, it ends.
+/// A running cluster; dropped, our own ends.
 pub struct Cluster {
-    dev: Mutex<Child>,
-    log: PathBuf,
+    processes: Processes,
     /// The nodes, in the order of `dev.json`.
     pub nodes: Vec<Node>,
     /// Paths of profiles, by name.
     pub profiles: BTreeMap<String, PathBuf>,
-    now: Mutex<Vec<Now>>,
 }
 
-/// A node of `dev.json`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Node {
-    /// Its name.
-    pub name: String,
-    /// Its region.
-    pub region: String,
-    pid: u32,
-    argv: Vec<String>,
-    /// What it keeps.
-    pub data_dir: PathBuf,
-    ops: SocketAddr,
-}
-
-#[derive(Deserialize)]
-struct DevFile {
-    version: u32,
-    nodes: Vec<Node>,
-    profiles: BTreeMap<String, PathBuf>,
-}
-
-/// The process that runs a node now; ours to reap if we started it.
-struct Now {
-    pid: u32,
-    child: Option<Child>,
-}
-
-/// A command that does not see what somebody has set for their own use of the client.
-pub fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"STRONGROOM_")) {
-        command.env_remove(name);
-    }
-    command
+enum Processes {
+    Own(Own),
+    Hooked(Hooked),
 }
 
 impl Cluster {
-    /// Starts `program dev` in the new directory `dir`; all nodes log to the new file `log`, for good.
-    pub fn start(program: &Path, dir: &Path, log: &Path) -> anyhow::Result<Self> {
-        let mut dev = command(program)
-            .arg("dev")
-            .arg("--data")
-            .arg(dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(append_to(log)?)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        match serving(&mut dev, dir, log) {
-            Ok(file) => Ok(Self {
-                dev: Mutex::new(dev),
-                log: log.to_path_buf(),
-                now: Mutex::new(file.nodes.iter().map(|node| Now { pid: node.pid, child: None }).collect()),
-                nodes: file.nodes,
-                profiles: file.profiles,
-            }),
-            Err(why) => {
-                end(&mut dev);
-                Err(why)
-            }
+    /// Starts a cluster of our own.
+    ///
+    /// # Errors
+    /// It does not serve in time.
+    pub fn start(start: &Start<'_>) -> anyhow::Result<Self> {
+        let (own, file) = Own::start(start)?;
+        Ok(Self { processes: Processes::Own(own), nodes: file.nodes, profiles: file.profiles })
+    }
+
+    /// Takes somebody else's: a file like `dev.json`, of which a node needs its name and its region, and a command that is
+    /// called with a verb and a node's name.
+    ///
+    /// # Errors
+    /// The file does not say what is needed.
+    pub fn of_somebody(file: &Path, hook: Option<&Path>) -> anyhow::Result<Self> {
+        let DevFile { nodes, profiles, .. } = DevFile::read(file)?;
+        let hooked = Hooked::new(hook, nodes.len());
+        Ok(Self { processes: Processes::Hooked(hooked), nodes, profiles })
+    }
+
+    /// Moves each node's data directory onto a disk of its own, below `images`. All nodes are restarted.
+    ///
+    /// # Errors
+    /// A disk cannot be made, or a node does not come back.
+    pub fn move_onto_disks(&self, images: &Path) -> anyhow::Result<Vec<Disk>> {
+        std::fs::create_dir_all(images).context("cannot make a directory for disks")?;
+        let mut disks = Vec::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            let data_dir = node.data_dir.as_deref().context("whoever has no disk here cannot move onto one")?;
+            self.kill(at).map_err(anyhow::Error::msg)?;
+            let image = images.join(format!("{}.ext4", node.name));
+            disks.push(Disk::move_in(&image, data_dir).with_context(|| format!("the disk of {}", node.name))?);
         }
+        let all: Vec<usize> = (0..self.nodes.len()).collect();
+        for at in &all {
+            self.mend(*at).map_err(anyhow::Error::msg)?;
+        }
+        self.become_ready(&all, Duration::from_secs(60)).map_err(anyhow::Error::msg)?;
+        Ok(disks)
+    }
+
+    /// Whether it is our own: then its processes, disks and logs can be seen.
+    pub fn is_own(&self) -> bool {
+        matches!(self.processes, Processes::Own(_))
     }
 
     /// SIGKILL; what shows that it took effect.
     pub fn kill(&self, at: usize) -> Result<String, String> {
-        let mut now = self.now();
-        let pid = self.alive(&now, at)?;
-        if !process::signal(pid, Signal::KILL) || !process::comes_to(pid, State::Gone) {
-            return Err(format!("{}: process {pid} does not go", self.nodes[at].name));
+        match &self.processes {
+            Processes::Own(own) => own.kill(&self.nodes, at),
+            Processes::Hooked(hooked) => {
+                let said = hooked.act("kill", &self.nodes, at, State::Gone)?;
+                match self.nodes[at].ops.is_some_and(answers) {
+                    true => Err(format!("{}: the hook killed it, and it still answers", self.nodes[at].name)),
+                    false => Ok(said),
+                }
+            }
         }
-        if let Some(mut child) = now[at].child.take() {
-            // It is gone; only its status is left.
-            child.wait().ok();
+    }
+
+    /// SIGKILL if it still runs: somebody else may have ended it a moment ago.
+    pub fn end(&self, at: usize) -> Result<String, String> {
+        match self.state(at) {
+            State::Gone => Ok(format!("{} is gone", self.nodes[at].name)),
+            State::Alive | State::Stopped => self.kill(at).or_else(|why| match self.state(at) {
+                State::Gone => Ok(format!("{} is gone", self.nodes[at].name)),
+                State::Alive | State::Stopped => Err(why),
+            }),
         }
-        Ok(format!("process {pid} is gone"))
     }
 
     /// SIGSTOP; what shows that it took effect.
     pub fn pause(&self, at: usize) -> Result<String, String> {
-        let now = self.now();
-        let pid = self.alive(&now, at)?;
-        if !process::signal(pid, Signal::STOP) || !process::comes_to(pid, State::Stopped) {
-            return Err(format!("{}: process {pid} does not stop", self.nodes[at].name));
+        match &self.processes {
+            Processes::Own(own) => own.pause(&self.nodes, at),
+            Processes::Hooked(hooked) => hooked.act("pause", &self.nodes, at, State::Stopped),
         }
-        Ok(format!("process {pid} is in state T"))
     }
 
-    /// The state of the process that runs a node, or ran it last.
+    /// Nothing goes between this node and the others, where links are somebody else's.
+    pub fn cut(&self, at: usize) -> Result<String, String> {
+        match &self.processes {
+            Processes::Own(_) => Err("links of our own are cut at the switch".to_owned()),
+            Processes::Hooked(hooked) => hooked.act("cut", &self.nodes, at, State::Alive),
+        }
+    }
+
+    /// Undoes that.
+    pub fn heal(&self, at: usize) -> Result<String, String> {
+        match &self.processes {
+            Processes::Own(_) => Err("links of our own are healed at the switch".to_owned()),
+            Processes::Hooked(hooked) => hooked.act("heal", &self.nodes, at, State::Alive),
+        }
+    }
+
+    /// The state of the process that runs a node, or ran it last; of somebody else's, what was done to it last.
     pub fn state(&self, at: usize) -> State {
-        process::state(self.now()[at].pid)
+        match &self.processes {
+            Processes::Own(own) => own.state(at),
+            Processes::Hooked(hooked) => hooked.state(at),
+        }
+    }
+
+    /// The process that runs a node of our own.
+    pub fn pid(&self, at: usize) -> Option<u32> {
+        match &self.processes {
+            Processes::Own(own) => Some(own.pid(at)),
+            Processes::Hooked(_) => None,
+        }
     }
 
     /// Continues a paused node, starts a dead one, leaves a running one as it is.
     pub fn mend(&self, at: usize) -> Result<String, String> {
-        let mut now = self.now();
-        let pid = now[at].pid;
-        match process::state(pid) {
-            State::Alive if process::is_running(pid, &self.nodes[at].argv) => Ok(format!("process {pid} runs")),
-            State::Stopped => {
-                if !process::signal(pid, Signal::CONT) || !process::comes_to(pid, State::Alive) {
-                    return Err(format!("{}: process {pid} does not go on", self.nodes[at].name));
-                }
-                Ok(format!("process {pid} goes on"))
-            }
-            State::Gone | State::Alive => {
-                if let Some(mut child) = now[at].child.take() {
-                    child.wait().ok();
-                }
-                let child = self.spawn(at).map_err(|why| format!("{}: {why:#}", self.nodes[at].name))?;
-                let pid = child.id();
-                now[at] = Now { pid, child: Some(child) };
-                Ok(format!("process {pid} was started"))
-            }
+        match &self.processes {
+            Processes::Own(own) => own.mend(&self.nodes, at),
+            Processes::Hooked(hooked) => match hooked.state(at) {
+                State::Alive => Ok(format!("{} runs", self.nodes[at].name)),
+                State::Stopped => hooked.act("resume", &self.nodes, at, State::Alive),
+                State::Gone => hooked.act("start", &self.nodes, at, State::Alive),
+            },
         }
     }
 
-    /// Whether all groups of a node serve, by its own word.
+    /// Whether all groups of a node serve, by its own word; whoever cannot be asked is believed to.
     pub fn is_ready(&self, at: usize) -> bool {
-        http_get(self.nodes[at].ops, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        self.nodes[at]
+            .ops
+            .is_none_or(|ops| http_get(ops, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")))
     }
 
     /// Waits until these nodes are ready; names those that are not in time.
@@ -171,44 +183,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// The metrics page of a node.
+    /// The metrics page of a node; nothing where nobody shows it.
     pub fn metrics(&self, at: usize) -> std::io::Result<String> {
-        http_get(self.nodes[at].ops, "/metrics")
+        self.nodes[at].ops.map_or(Ok(String::new()), |ops| http_get(ops, "/metrics"))
     }
 
-    /// Ends all nodes.
+    /// Ends all nodes, if they are our own.
     pub fn stop(&self) {
-        end(&mut self.dev.lock().unwrap_or_else(PoisonError::into_inner));
-        for (node, now) in self.nodes.iter().zip(self.now().iter_mut()) {
-            if process::is_running(now.pid, &node.argv) {
-                process::signal(now.pid, Signal::KILL);
-            }
-            if let Some(mut child) = now.child.take() {
-                child.wait().ok();
-            }
+        match &self.processes {
+            Processes::Own(own) => own.stop(&self.nodes),
+            Processes::Hooked(_) => {}
         }
-    }
-
-    fn now(&self) -> MutexGuard<'_, Vec<Now>> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn alive(&self, now: &[Now], at: usize) -> Result<u32, String> {
-        let pid = now[at].pid;
-        let lives = process::state(pid) != State::Gone && process::is_running(pid, &self.nodes[at].argv);
-        lives.then_some(pid).ok_or_else(|| format!("{}: it does not run, nobody attacked it", self.nodes[at].name))
-    }
-
-    fn spawn(&self, at: usize) -> anyhow::Result<Child> {
-        let (program, arguments) = self.nodes[at].argv.split_first().context("an argv names a program")?;
-        command(Path::new(program))
-            .args(arguments)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(append_to(&self.log)?)
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))
     }
 }
 
@@ -218,40 +203,8 @@ impl Drop for Cluster {
     }
 }
 
-fn append_to(log: &Path) -> anyhow::Result<File> {
-    OpenOptions::new().create(true).append(true).open(log).with_context(|| format!("cannot open {}", log.display()))
-}
-
-fn serving(dev: &mut Child, dir: &Path, log: &Path) -> anyhow::Result<DevFile> {
-    let began = Instant::now();
-    loop {
-        if let Ok(text) = fs::read_to_string(dir.join("dev.json")) {
-            let file: DevFile = serde_json::from_str(&text).context("dev.json is not as CONTRACTS says")?;
-            ensure!(file.version == 1, "dev.json has version {}, not 1", file.version);
-            return Ok(file);
-        }
-        if let Some(status) = dev.try_wait().context("cannot wait for strongroomd dev")? {
-            bail!("strongroomd dev ended with {status} before it served; see {}", log.display());
-        }
-        ensure!(began.elapsed() < START_PATIENCE, "strongroomd dev does not serve in time; see {}", log.display());
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// SIGTERM, which ends the nodes too; after a while SIGKILL. Errors mean that it has ended.
-fn end(dev: &mut Child) {
-    let began = Instant::now();
-    if matches!(dev.try_wait(), Ok(None)) {
-        process::signal(dev.id(), Signal::TERM);
-    }
-    while matches!(dev.try_wait(), Ok(None)) {
-        if STOP_PATIENCE < began.elapsed() {
-            dev.kill().ok();
-            dev.wait().ok();
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn answers(ops: SocketAddr) -> bool {
+    http_get(ops, "/healthz").is_ok()
 }
 
 fn http_get(at: SocketAddr, path: &str) -> std::io::Result<String> {

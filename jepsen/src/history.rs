@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 /// Who acts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Process {
     /// A client; a number retires with the first operation whose outcome is unknown.
@@ -142,6 +142,10 @@ pub struct Ending {
     pub kind: Kind,
     /// What was answered.
     pub value: Value,
+    /// Which version of the thing that was.
+    pub version: Option<u64>,
+    /// The cluster's clock, if the answer says it.
+    pub cluster_time: Option<String>,
     /// Why not.
     pub error: Option<String>,
 }
@@ -149,17 +153,22 @@ pub struct Ending {
 impl Ending {
     /// Done.
     pub fn ok(value: Value) -> Self {
-        Self { kind: Kind::Ok, value, error: None }
+        Self { kind: Kind::Ok, value, version: None, cluster_time: None, error: None }
     }
 
     /// Surely not done.
     pub fn fail(why: impl Into<String>) -> Self {
-        Self { kind: Kind::Fail, value: Value::Null, error: Some(why.into()) }
+        Self { kind: Kind::Fail, error: Some(why.into()), ..Self::ok(Value::Null) }
     }
 
     /// Nobody knows.
     pub fn info(why: impl Into<String>) -> Self {
-        Self { kind: Kind::Info, value: Value::Null, error: Some(why.into()) }
+        Self { kind: Kind::Info, error: Some(why.into()), ..Self::ok(Value::Null) }
+    }
+
+    /// The same, of this version.
+    pub fn of_version(self, version: u64) -> Self {
+        Self { version: Some(version), ..self }
     }
 }
 
@@ -186,12 +195,12 @@ impl Recorder {
 
     /// Records the beginning of an operation.
     pub fn begin(&self, operation: &Operation) {
-        self.write(operation, Kind::Invoke, Value::Null, None);
+        self.write(operation, Ending { kind: Kind::Invoke, ..Ending::ok(Value::Null) });
     }
 
     /// Records its end.
     pub fn end(&self, operation: &Operation, ending: Ending) {
-        self.write(operation, ending.kind, ending.value, ending.error);
+        self.write(operation, ending);
     }
 
     /// What was recorded so far.
@@ -199,7 +208,8 @@ impl Recorder {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).events.clone()
     }
 
-    fn write(&self, operation: &Operation, kind: Kind, value: Value, error: Option<String>) {
+    fn write(&self, operation: &Operation, ending: Ending) {
+        let Ending { kind, value, version, cluster_time, error } = ending;
         let operation = operation.clone();
         // The time is taken inside, so that the order of lines is an order of times.
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -218,14 +228,14 @@ impl Recorder {
             kind,
             f: operation.f.to_owned(),
             key: operation.key,
-            version: None,
+            version,
             argument: operation.argument,
             value,
             idempotency_key: None,
             shard: None,
             term: None,
             log_index: None,
-            cluster_time: None,
+            cluster_time,
             error,
         };
         let line = serde_json::to_string(&event).expect("an event is plain data");

@@ -13,35 +13,48 @@
 //!
 //! `crash-images` is another thing: one store at a time on a simulated disk, in this process (`jepsen/sim`).
 //!
-//! Not here yet: simulation of whole clusters, clocks, networks, disks, planted bugs (RESILIENCE.md says what belongs here).
+//! Not here yet: simulation of whole clusters, planted bugs (RESILIENCE.md says what belongs here).
 
 mod attack;
 mod binaries;
+mod calls;
 mod canary;
 mod client;
 mod cluster;
+mod disk;
+mod enclosed;
+mod exports;
+mod force;
 mod grower;
 mod history;
+mod html;
 mod images;
 mod judges;
 mod machine;
+mod measure;
+mod needs;
 mod nemesis;
 mod network;
 mod page;
 mod process;
 mod random;
 mod report;
+mod rot;
 mod run;
 mod scan;
+mod site;
+mod strike;
 mod switch;
 mod three_machines;
+mod tracer;
 mod tree;
 mod verdict;
+mod wallclock;
 mod words;
 mod workloads;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -85,6 +98,15 @@ enum Command {
         /// What is done to the cluster; by default everything.
         #[arg(long, value_enum, value_delimiter = ',')]
         attack: Vec<Attack>,
+        /// Somebody else's cluster instead of one of our own: a file like the `dev.json` of `strongroomd dev`.
+        #[arg(long, value_name = "FILE")]
+        cluster: Option<PathBuf>,
+        /// Called with kill, start, pause, resume, cut or heal and a node's name; does that, and ends with 0 when it is done.
+        #[arg(long, value_name = "PROGRAM", requires = "cluster")]
+        hook: Option<PathBuf>,
+        /// How long a frame takes between regions, in one direction; only where nodes have machines of their own.
+        #[arg(long, default_value_t = 2)]
+        delay_ms: u64,
         /// Where runs are kept; by default `jepsen` in Cargo's target directory.
         #[arg(long, env = "STRONGROOM_JEPSEN_DIR")]
         dir: Option<PathBuf>,
@@ -107,6 +129,21 @@ enum Command {
     Judge {
         /// A `history.jsonl`.
         history: PathBuf,
+        /// Write the page for a browser here, too.
+        #[arg(long)]
+        html: Option<PathBuf>,
+    },
+    /// Write a history in the forms of other checkers.
+    #[command(group = clap::ArgGroup::new("form").required(true).multiple(true))]
+    Export {
+        /// A `history.jsonl`.
+        history: PathBuf,
+        /// Jepsen's history, one EDN map a line.
+        #[arg(long, group = "form")]
+        edn: Option<PathBuf>,
+        /// Porcupine's operations, a JSON array.
+        #[arg(long, group = "form")]
+        porcupine: Option<PathBuf>,
     },
     /// Machines on this host: a network namespace each, and a switch with delays, losses and cuts between them. Root.
     #[command(subcommand)]
@@ -148,20 +185,24 @@ enum Timing {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Run { minutes, seed, workload, attack, dir, keep } => {
+        Command::Run { minutes, seed, workload, attack, cluster, hook, delay_ms, dir, keep } => {
             let all = |chosen: Vec<_>, all: &[_]| if chosen.is_empty() { all.to_vec() } else { chosen };
             let campaign = Campaign {
                 minutes,
                 seed: seed.unwrap_or_else(fresh_seed),
                 workloads: all(workload, Workload::value_variants()),
                 attacks: if attack.is_empty() { Attack::value_variants().to_vec() } else { attack },
+                delay: Duration::from_millis(delay_ms),
+                cluster,
+                hook,
                 dir,
                 keep,
             };
             run::run(&campaign)
         }
         Command::CrashImages { images, seed, store } => images::run(images, seed, store),
-        Command::Judge { history } => judge(&history),
+        Command::Judge { history, html } => judge(&history, html.as_deref()),
+        Command::Export { history, edn, porcupine } => export(&history, edn.as_deref(), porcupine.as_deref()),
         Command::Network(command) => network::commands::run(&command),
         Command::ThreeMachines { between_regions, timing, seed, idle_s, load_mib, page, keep } => {
             between_regions.link().and_then(|between_regions| {
@@ -181,12 +222,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn judge(path: &std::path::Path) -> anyhow::Result<bool> {
+fn judge(path: &Path, html: Option<&Path>) -> anyhow::Result<bool> {
     let events = history::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let verdicts = judges::judge(&events);
+    let line = report::line(&events, &verdicts, html.unwrap_or(path));
+    if let Some(html) = html {
+        write(html, &html::page(&events, &verdicts, &line))?;
+    }
     println!("{}", report::text(&events, &verdicts));
-    println!("{}", report::line(&events, &verdicts, path));
+    println!("{line}");
     Ok(verdicts.values().all(verdict::Verdict::is_pass))
+}
+
+fn export(path: &Path, edn: Option<&Path>, porcupine: Option<&Path>) -> anyhow::Result<bool> {
+    let events = history::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    edn.map_or(Ok(()), |to| write(to, &exports::edn(&events)))?;
+    porcupine.map_or(Ok(()), |to| write(to, &exports::porcupine(&events)))?;
+    Ok(true)
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn fresh_seed() -> u64 {
@@ -210,5 +266,7 @@ mod tests {
         assert!(parse("x crash-images 1000 --store tape").is_err());
         assert!(parse("x run --workload registers-not-built").is_err());
         assert!(parse("x run --attack meteor").is_err());
+        assert!(parse("x export h --edn e --porcupine p").is_ok() && parse("x export h --edn e").is_ok());
+        assert!(parse("x export h").is_err(), "in which form?");
     }
 }

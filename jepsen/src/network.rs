@@ -97,6 +97,16 @@ impl Network {
         namespace(&self.plan.name, machine)
     }
 
+    /// This thread, and what it starts, is in that machine from now on.
+    ///
+    /// # Errors
+    /// No such machine.
+    pub fn enter(&self, machine: &str) -> anyhow::Result<()> {
+        let machine = self.machine(machine)?;
+        probe::enter(&namespace_file(&self.plan.name, &machine.name))
+            .with_context(|| format!("cannot enter machine {}", machine.name))
+    }
+
     /// Sends datagrams from one machine to another and back.
     ///
     /// # Errors

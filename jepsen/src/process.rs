@@ -27,11 +27,13 @@ pub fn state(pid: u32) -> State {
     }
 }
 
-/// Whether the process was started with this command line: a number may have been given to another one since.
+/// Whether the process was started with this command line: a number may have been given to another one since. Programs in
+/// front of the last one (`nsenter`, `env`) become the next: what is left of the words are the last of them, two at least.
 pub fn is_running(pid: u32, argv: &[String]) -> bool {
     let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let wanted: Vec<u8> = argv.iter().flat_map(|argument| argument.bytes().chain([0])).collect();
-    command_line == wanted
+    let words: Vec<&[u8]> = command_line.strip_suffix(&[0]).unwrap_or_default().split(|byte| *byte == 0).collect();
+    let wanted: Vec<&[u8]> = argv.iter().map(String::as_bytes).collect();
+    2 <= words.len() && wanted.ends_with(&words)
 }
 
 /// Sends a signal; false if there is nobody to get it.
@@ -74,7 +76,9 @@ mod tests {
         assert!(comes_to(pid, State::Alive));
         assert!(signal(pid, Signal::STOP) && comes_to(pid, State::Stopped));
         assert!(signal(pid, Signal::CONT) && comes_to(pid, State::Alive));
-        assert!(is_running(pid, &["sleep".into(), "60".into()]) && !is_running(pid, &["sleep".into()]));
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert!(is_running(pid, &words(&["sleep", "60"])) && is_running(pid, &words(&["env", "sleep", "60"])));
+        assert!(!is_running(pid, &words(&["sleep"])) && !is_running(pid, &words(&["sleep", "60", "s"])));
         // Not reaped yet: a zombie is gone.
         assert!(signal(pid, Signal::KILL) && comes_to(pid, State::Gone));
         child.wait().unwrap();

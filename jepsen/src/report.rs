@@ -1,4 +1,4 @@
-//! What people and machines read of a run.
+//! What people at a terminal and machines read of a run. The page with pictures is `html.rs`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -79,7 +79,8 @@ pub fn text(events: &[Event], verdicts: &BTreeMap<&'static str, Verdict>) -> Str
     text
 }
 
-fn outcomes(events: &[Event]) -> BTreeMap<&str, [usize; 3]> {
+/// Endings of clients by word: ok, fail, info.
+pub fn outcomes(events: &[Event]) -> BTreeMap<&str, [usize; 3]> {
     let mut outcomes: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
     for event in events.iter().filter(|event| matches!(event.process, Process::Client(_))) {
         let at = match event.kind {
@@ -93,7 +94,8 @@ fn outcomes(events: &[Event]) -> BTreeMap<&str, [usize; 3]> {
     outcomes
 }
 
-fn recovery(events: &[Event]) -> BTreeMap<&str, Vec<f64>> {
+/// Seconds from each attack to the end of the next backup that was begun after it and succeeded, by attack.
+pub fn recovery(events: &[Event]) -> BTreeMap<&str, Vec<f64>> {
     let mut again: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for (at, fault) in events.iter().enumerate().filter(|(_, event)| event.is(FAULT, Kind::Invoke)) {
         let begun_later: Vec<&str> = events[at..]
@@ -112,7 +114,7 @@ fn recovery(events: &[Event]) -> BTreeMap<&str, Vec<f64>> {
 }
 
 /// Errors of clients, what differs from case to case cut off, most frequent first.
-fn reasons(events: &[Event]) -> Vec<(String, usize)> {
+pub fn reasons(events: &[Event]) -> Vec<(String, usize)> {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for event in events.iter().filter(|event| matches!(event.process, Process::Client(_))) {
         if let Some(why) = &event.error {

@@ -1,11 +1,11 @@
 //! One run from the first process to the verdicts.
 //!
 //! ```text
-//!   start ─▶ vaults ─▶ safety: workloads ∥ nemesis ─▶ heal ─▶ serve? ─▶ restore all ─▶ lists ─▶ end ─▶ scans ─▶ judges
+//!   site ─▶ start ─▶ vaults ─▶ safety: workloads ∥ nemesis ─▶ heal ─▶ serve? ─▶ restore all ─▶ end ─▶ scans ─▶ judges
 //! ```
 //!
-//! Everything of a run lies in one directory: `history.jsonl`, `report.txt`, `nodes.log`, transcripts, metrics, and the
-//! cluster, which is removed if every law passes.
+//! Everything of a run lies in one directory: `history.jsonl`, `report.html`, `report.txt`, `nodes.log`, transcripts,
+//! metrics, and the cluster, which is removed if every law passes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,20 +21,26 @@ use crate::binaries::{Binaries, target_directory};
 use crate::canary::Canaries;
 use crate::client::{Answer, Client, Patience};
 use crate::cluster::Cluster;
+use crate::cluster::file::{Start, command};
+use crate::disk::Disk;
+use crate::enclosed;
+use crate::force::Force;
 use crate::grower::Grower;
 use crate::history::{Ending, Operation, Recorder};
+use crate::html;
 use crate::judges;
+use crate::measure;
+use crate::needs::Need;
 use crate::nemesis::Nemesis;
 use crate::random::Random;
 use crate::report;
 use crate::scan::Scanned;
+use crate::site::Site;
 use crate::verdict::Verdict;
 use crate::words;
-use crate::workloads::{Workload, once, thief, trees};
-use crate::world::{Acknowledged, DEADLINE_HEALED, Manners, VAULT, World};
+use crate::workloads::{self, Workload, audit, clock, lists, locks, once, quota, sets, thief, trees};
+use crate::world::{Acknowledged, Actor, Manners, World};
 
-/// The tenants of `dev`.
-const TENANTS: [&str; 2] = ["acme", "globex"];
 /// After healing everything must serve in this time.
 const SERVES_WITHIN: Duration = Duration::from_secs(60);
 /// How often each acknowledged snapshot is asked for until it is restored.
@@ -56,6 +62,12 @@ pub struct Campaign {
     pub workloads: Vec<Workload>,
     /// What is done to the cluster.
     pub attacks: Vec<Attack>,
+    /// How long a frame takes between regions, in one direction.
+    pub delay: Duration,
+    /// Somebody else's cluster: a file like `dev.json`.
+    pub cluster: Option<PathBuf>,
+    /// What ends and starts its nodes.
+    pub hook: Option<PathBuf>,
     /// Where runs are kept.
     pub dir: Option<PathBuf>,
     /// Whether the cluster's data stays in any case.
@@ -68,6 +80,23 @@ pub struct Campaign {
 /// If the harness itself cannot go on: then nothing was judged.
 pub fn run(campaign: &Campaign) -> anyhow::Result<bool> {
     ensure!(0.0 < campaign.minutes && campaign.minutes < 1e6, "--minutes must be more than nothing");
+    let host = match &campaign.cluster {
+        None => Host::look(&campaign.attacks),
+        Some(_) => Host::behind_a_hook(&campaign.attacks, campaign.hook.is_some()),
+    };
+    if host.has.contains(&Need::Disk) {
+        enclosed::enclose()?;
+    }
+    // On a thread of its own: it goes to the harness's desk, and whoever ends the machines later ends every process whose
+    // first thread is in one of them.
+    std::thread::scope(|scope| match scope.spawn(|| attacked(campaign, &host)).join() {
+        Ok(passed) => passed,
+        Err(_) => bail!("the harness panicked"),
+    })
+}
+
+/// Sets everything up, attacks, judges.
+fn attacked(campaign: &Campaign, host: &Host) -> anyhow::Result<bool> {
     let binaries = Binaries::find()?;
     let seed = campaign.seed;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -82,60 +111,236 @@ pub fn run(campaign: &Campaign) -> anyhow::Result<bool> {
     eprintln!("run {name}: seed {seed}, {} min, in {}", campaign.minutes, dir.display());
 
     let (cluster_dir, clients_dir) = (dir.join("cluster"), dir.join("clients"));
-    let cluster = Cluster::start(&binaries.node, &cluster_dir, &dir.join("nodes.log"))?;
+    let site = Site::set_up(&dir, seed, &host.has, campaign.delay)?;
+    site.enter_desk()?;
+    let made = Instant::now();
+    let cluster = match &campaign.cluster {
+        Some(file) => Cluster::of_somebody(file, campaign.hook.as_deref())?,
+        None => Cluster::start(&Start {
+            program: &binaries.node,
+            dir: &cluster_dir,
+            log: &dir.join("nodes.log"),
+            addresses: site.addresses()?,
+            before: site.before(),
+        })?,
+    };
+    let disks = match host.has.contains(&Need::Disk) {
+        true => cluster.move_onto_disks(&dir.join("disks"))?,
+        false => Vec::new(),
+    };
     let client = Client::new(&binaries.client, &cluster.profiles, &dir);
     let recorder = Recorder::create(&dir.join("history.jsonl"), &name, seed)?;
-    let world = World::new(client, recorder, TENANTS.iter().map(|tenant| Canaries::of(seed, tenant)).collect());
-    make_vaults(&world, &clients_dir, seed)?;
-    safety(campaign, &cluster, &world, &clients_dir)?;
-    liveness(campaign, &cluster, &world, &clients_dir)?;
+    let tenants = tenants(&cluster)?;
+    let tenants = tenants.iter().map(|tenant| Canaries::of(seed, tenant)).collect();
+    // Vaults of earlier runs may be there in a cluster that is not our own.
+    let suffix = if cluster.is_own() { String::new() } else { format!("-{name}") };
+    let world = World::new(client, recorder, tenants, &suffix);
+    host.skip(&world);
+    ask(campaign, &world);
+    if cluster.is_own() {
+        let argument = json!({ "before_seconds": made.elapsed().as_secs_f64() });
+        let init = Operation::of_harness(words::INIT, "cluster", argument);
+        world.recorder.begin(&init);
+        world.recorder.end(&init, Ending::ok(Value::Null));
+    }
+    prepare(campaign, &world, &clients_dir)?;
+    let scratch = clients_dir.join("nemesis");
+    fs::create_dir_all(&scratch).context("no scratch directory")?;
+    let random = Random::named(seed, "nemesis");
+    let force = Force { cluster: &cluster, site: &site, disks: &disks, scratch: scratch.clone() };
+    let victim = Random::named(seed, "victim").below(cluster.nodes.len());
+    let mut nemesis = Nemesis { force, world: &world, attacks: &host.attacks, victim, random, scratch };
+    safety(campaign, &mut nemesis, &clients_dir)?;
+    liveness(campaign, &nemesis.force, &world, &clients_dir)?;
     let metrics = dir.join("metrics.txt");
-    let pages = (0..cluster.nodes.len()).map(|at| cluster.metrics(at)).collect::<Result<Vec<_>, _>>();
-    fs::write(&metrics, pages.unwrap_or_default().concat())?;
+    // Of a node that does not answer there is none; that it does not is judged elsewhere.
+    let pages: Vec<String> = (0..cluster.nodes.len()).filter_map(|at| cluster.metrics(at).ok()).collect();
+    fs::write(&metrics, pages.concat())?;
     cluster.stop();
+    if cluster.is_own() {
+        read_beacons(&cluster, &binaries.node, &world)?;
+    }
     scan_everything(&cluster, &world, &dir, &clients_dir)?;
 
     let events = world.recorder.events();
     let verdicts = judges::judge(&events);
-    let page = report::text(&events, &verdicts);
-    let report = dir.join("report.txt");
-    fs::write(&report, &page).context("cannot write the report")?;
-    print!("{page}");
-    println!("{}", report::line(&events, &verdicts, &report));
+    let text = report::text(&events, &verdicts);
+    let report = dir.join("report.html");
+    let line = report::line(&events, &verdicts, &report);
+    fs::write(dir.join("report.txt"), &text).context("cannot write the report")?;
+    fs::write(&report, html::page(&events, &verdicts, &line)).context("cannot write the report")?;
+    print!("{text}");
+    let measured = measure::measure(&events);
+    print!("\n{}", measure::text(&measured));
+    println!("{}", measure::line(&measured));
+    println!("{line}");
     let passed = verdicts.values().all(Verdict::is_pass);
     fs::remove_dir_all(&clients_dir).context("cannot clean up")?;
-    if passed && !campaign.keep {
-        fs::remove_dir_all(&cluster_dir).context("cannot clean up")?;
+    if passed && !campaign.keep && cluster.is_own() {
+        remove_cluster(disks, &cluster_dir, &dir.join("disks"))?;
     }
     Ok(passed)
 }
 
-fn make_vaults(world: &World, dir: &Path, seed: u64) -> anyhow::Result<()> {
-    for tenant in &world.tenants {
-        let actor = world.actor(tenant, &format!("setup-{}", tenant.tenant), dir, seed, Manners::Patient)?;
-        let arguments = ["vault", "create", VAULT];
-        let answer = world.client.run(
-            &tenant.tenant,
-            "admin",
-            Patience::Deadline(DEADLINE_HEALED),
-            &actor.scratch,
-            &arguments,
-        )?;
-        ensure!(matches!(answer, Answer::Done(_)), "cannot make a vault for {}: {answer:?}", tenant.tenant);
+/// Writes down which laws the run is about: a workload that did nothing must not pass.
+fn ask(campaign: &Campaign, world: &World) {
+    let laws: BTreeSet<&str> = campaign.workloads.iter().flat_map(|workload| workload.laws()).copied().collect();
+    let asked = Operation::of_harness(words::ASKED, "laws", json!({ "laws": laws }));
+    world.recorder.begin(&asked);
+    world.recorder.end(&asked, Ending::ok(Value::Null));
+}
+
+/// The tenants of which there is a writer.
+fn tenants(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    let tenants: Vec<String> =
+        cluster.profiles.keys().filter_map(|name| name.strip_suffix("-writer").map(str::to_owned)).collect();
+    ensure!(tenants.len() == 2, "two tenants are needed, each with a profile NAME-writer; there are {}", tenants.len());
+    Ok(tenants)
+}
+
+/// Disks are unmounted before what lies under them is removed.
+fn remove_cluster(disks: Vec<Disk>, cluster: &Path, images: &Path) -> anyhow::Result<()> {
+    let had_disks = !disks.is_empty();
+    drop(disks);
+    fs::remove_dir_all(cluster).context("cannot clean up")?;
+    if had_disks {
+        fs::remove_dir_all(images).context("cannot clean up")?;
     }
     Ok(())
 }
 
-/// Clients and attacks, side by side. An error of the harness in any of them ends all.
-fn safety(campaign: &Campaign, cluster: &Cluster, world: &World, dir: &Path) -> anyhow::Result<()> {
+/// What this host can do of what is asked for.
+struct Host {
+    has: Vec<Need>,
+    attacks: Vec<Attack>,
+    /// Attacks that are left out, and why.
+    skipped: Vec<(Attack, String)>,
+}
+
+impl Host {
+    fn look(wanted: &[Attack]) -> Self {
+        let mut needs: Vec<Need> = wanted.iter().flat_map(|attack| attack.needs()).copied().collect();
+        // Machines of their own make every attack truer: they are used where they are to be had.
+        needs.push(Need::Network);
+        needs.sort_unstable();
+        needs.dedup();
+        let lacks: Vec<(Need, Vec<String>)> = needs.iter().map(|need| (*need, need.lacks())).collect();
+        let missing = |attack: &Attack| -> Vec<String> {
+            lacks
+                .iter()
+                .filter(|(need, _)| attack.needs().contains(need))
+                .flat_map(|(_, lacks)| lacks.clone())
+                .collect()
+        };
+        let (attacks, left_out): (Vec<Attack>, Vec<Attack>) =
+            wanted.iter().partition(|attack| missing(attack).is_empty());
+        let has = lacks.iter().filter(|(_, lacks)| lacks.is_empty()).map(|(need, _)| *need).collect();
+        let skipped = left_out.into_iter().map(|attack| (attack, missing(&attack).join("; "))).collect();
+        Self { has, attacks, skipped }
+    }
+
+    /// What can be done to somebody else's cluster: nothing of it is on this host.
+    fn behind_a_hook(wanted: &[Attack], has_hook: bool) -> Self {
+        let reach = |attack: &Attack| match (has_hook, attack.is_for_hooks()) {
+            (false, _) => Some("there is no --hook"),
+            (true, false) => Some("no hook does this: it is for clusters of our own"),
+            (true, true) => None,
+        };
+        let attacks = wanted.iter().copied().filter(|attack| reach(attack).is_none()).collect();
+        let skipped = wanted.iter().filter_map(|attack| Some((*attack, reach(attack)?.to_owned()))).collect();
+        Self { has: Vec::new(), attacks, skipped }
+    }
+
+    /// Writes down what is left out.
+    fn skip(&self, world: &World) {
+        for (attack, why) in &self.skipped {
+            eprintln!("skipped: attack {}: {why}", attack.name());
+            let operation = Operation::of_harness(words::SKIPPED, attack.name(), Value::Null);
+            world.recorder.end(&operation, Ending::info(why.clone()));
+        }
+    }
+}
+
+/// Vaults and policies, before anything is attacked; then what there is from the beginning is looked at.
+fn prepare(campaign: &Campaign, world: &World, dir: &Path) -> anyhow::Result<()> {
+    for tenant in &world.tenants {
+        let name = format!("setup-{}", tenant.tenant);
+        let mut actor = world.actor(tenant, &name, dir, campaign.seed, Manners::Patient)?;
+        for vault in workloads::vaults(&campaign.workloads) {
+            let vault = world.vault(&vault);
+            // Not in the history: it belongs to nobody's workload.
+            let answer = actor.run("admin", &["vault", "create", &vault])?;
+            ensure!(matches!(answer, Answer::Done(_)), "cannot make vault {vault} of {}: {answer:?}", tenant.tenant);
+        }
+        if campaign.workloads.contains(&Workload::Locks) {
+            locks::prepare(&mut actor)?;
+        }
+        if campaign.workloads.contains(&Workload::Audit) {
+            audit::list(&mut actor, "start")?;
+        }
+    }
+    Ok(())
+}
+
+/// What workloads look at in the end, when nothing is under way any more.
+fn look_back(campaign: &Campaign, actor: &mut Actor<'_>, healed: Instant) -> anyhow::Result<()> {
+    for workload in &campaign.workloads {
+        match workload {
+            Workload::Lists => lists::read(actor)?,
+            Workload::Sets => sets::read(actor, true)?,
+            Workload::Clock => clock::look(actor)?,
+            Workload::Quota => {
+                // What killed clients had under way is given up when their leases end.
+                while !quota::usage(actor, false)? && healed.elapsed() < SERVES_WITHIN {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                quota::usage(actor, true)?;
+                quota::stock(actor)?;
+            }
+            Workload::Audit => audit::list(actor, "end")?,
+            Workload::Locks => locks::look_back(actor)?,
+            Workload::Trees | Workload::Once | Workload::Thief | Workload::Registers => {}
+        }
+    }
+    Ok(())
+}
+
+/// Digests of all replicas, as each node's disk has them; nobody writes any more.
+fn read_beacons(cluster: &Cluster, node: &Path, world: &World) -> anyhow::Result<()> {
+    for one in &cluster.nodes {
+        let Some(data_dir) = &one.data_dir else { continue };
+        let operation = Operation::of_harness(words::BEACON, &one.name, Value::Null);
+        world.recorder.begin(&operation);
+        let inspected = command(node).arg("inspect").arg(data_dir).arg("--json").output().context("cannot inspect")?;
+        let said = String::from_utf8_lossy(&inspected.stdout).into_owned();
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let groups: Vec<Value> = lines.filter(|line| line["type"] == "group").collect();
+        let ending = match inspected.status.success() {
+            true => Ending::ok(json!({ "groups": groups })),
+            false => {
+                let why = String::from_utf8_lossy(&inspected.stderr);
+                Ending::info(format!("inspect ended with {}: {}", inspected.status, why.trim()))
+            }
+        };
+        world.recorder.end(&operation, ending);
+    }
+    Ok(())
+}
+
+/// Clients and attacks, side by side; clients sit in the offices of all regions in turn. An error of the harness in any of
+/// them ends all.
+fn safety(campaign: &Campaign, nemesis: &mut Nemesis<'_>, dir: &Path) -> anyhow::Result<()> {
     let until = Instant::now() + Duration::from_secs_f64(campaign.minutes * 60.0);
-    let scratch = dir.join("nemesis");
-    fs::create_dir_all(&scratch).context("no scratch directory")?;
-    let random = Random::named(campaign.seed, "nemesis");
-    let mut nemesis = Nemesis { cluster, world, attacks: &campaign.attacks, random, scratch };
+    let (world, site) = (nemesis.world, nemesis.force.site);
     let clients = campaign.workloads.iter().flat_map(|workload| workload.clients(world, dir, campaign.seed));
     std::thread::scope(|scope| {
-        let clients: Vec<_> = clients.map(|client| scope.spawn(client)).collect();
+        let sent = clients.enumerate().map(|(number, client)| {
+            scope.spawn(move || {
+                site.enter_office(number)?;
+                client()
+            })
+        });
+        let clients: Vec<_> = sent.collect();
         let attacked = nemesis.run(until);
         world.end();
         let ended = clients.into_iter().map(|client| match client.join() {
@@ -147,27 +352,20 @@ fn safety(campaign: &Campaign, cluster: &Cluster, world: &World, dir: &Path) -> 
 }
 
 /// No faults from now on: everything must serve in time, and everything that was acknowledged be given back.
-fn liveness(campaign: &Campaign, cluster: &Cluster, world: &World, dir: &Path) -> anyhow::Result<()> {
+fn liveness(campaign: &Campaign, force: &Force<'_>, world: &World, dir: &Path) -> anyhow::Result<()> {
     eprintln!("healing; {} snapshots are acknowledged", world.acknowledged().len());
     let healed = Operation::of_harness(words::HEALED, "all", Value::Null);
     world.recorder.begin(&healed);
-    let all: Vec<usize> = (0..cluster.nodes.len()).collect();
-    for at in &all {
-        if let Err(why) = cluster.mend(*at) {
-            bail!("cannot heal: {why}");
-        }
+    let cluster = force.cluster;
+    if let Err(why) = force.undo(None) {
+        eprintln!("healing: {why}");
     }
     let began = Instant::now();
     let nodes: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
-    let value = json!({ "nodes": nodes, "tenants": TENANTS, "deadline_s": SERVES_WITHIN.as_secs() });
+    let tenants: Vec<&str> = world.tenants.iter().map(|tenant| tenant.tenant.as_str()).collect();
+    let value = json!({ "nodes": nodes, "tenants": tenants, "deadline_s": SERVES_WITHIN.as_secs() });
     world.recorder.end(&healed, Ending::ok(value));
-    for at in &all {
-        let ready = Operation::of_harness(words::READY, &cluster.nodes[*at].name, Value::Null);
-        world.recorder.begin(&ready);
-        let left = SERVES_WITHIN.saturating_sub(began.elapsed());
-        let ended = cluster.become_ready(&[*at], left).map_or_else(Ending::fail, |()| Ending::ok(Value::Null));
-        world.recorder.end(&ready, ended);
-    }
+    ready(world, cluster, began);
     led(world, dir, began)?;
     for tenant in &world.tenants {
         serves(campaign.seed, world, tenant, dir, began)?;
@@ -182,11 +380,33 @@ fn liveness(campaign: &Campaign, cluster: &Cluster, world: &World, dir: &Path) -
         }
         thief::attempt(&mut actor)?;
         shown.extend(trees::list(&mut actor, true)?);
-        once::list(&mut actor)?;
+        once::list(&mut actor, true)?;
+        look_back(campaign, &mut actor, began)?;
     }
     // What was acknowledged and is not shown is asked for all the same.
     let all: BTreeSet<Acknowledged> = world.acknowledged().into_iter().chain(shown).collect();
-    restore_everything(campaign.seed, world, dir, &Vec::from_iter(all))
+    restore_everything(campaign.seed, world, force.site, dir, &Vec::from_iter(all))
+}
+
+/// When each node is ready, all asked in turn until they are or it is too late: one that never is holds up no other.
+fn ready(world: &World, cluster: &Cluster, began: Instant) {
+    let ready = |at: usize| Operation::of_harness(words::READY, &cluster.nodes[at].name, Value::Null);
+    let mut waiting: Vec<usize> = (0..cluster.nodes.len()).collect();
+    waiting.iter().for_each(|at| world.recorder.begin(&ready(*at)));
+    while !waiting.is_empty() && began.elapsed() < SERVES_WITHIN / 2 {
+        waiting.retain(|at| {
+            let is_ready = cluster.is_ready(*at);
+            if is_ready {
+                world.recorder.end(&ready(*at), Ending::ok(Value::Null));
+            }
+            !is_ready
+        });
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for at in waiting {
+        let why = format!("not ready after {} s", began.elapsed().as_secs());
+        world.recorder.end(&ready(at), Ending::fail(why));
+    }
 }
 
 /// Whether every shard has a leader, asked until it is so or too late.
@@ -241,10 +461,12 @@ fn serves(seed: u64, world: &World, tenant: &Canaries, dir: &Path, began: Instan
 
 /// Restores everything that was ever acknowledged, or is there in the end. What fails is tried again: the judge sees
 /// every attempt.
-fn restore_everything(seed: u64, world: &World, dir: &Path, all: &[Acknowledged]) -> anyhow::Result<()> {
+fn restore_everything(seed: u64, world: &World, site: &Site, dir: &Path, all: &[Acknowledged]) -> anyhow::Result<()> {
     eprintln!("restoring all {} of them", all.len());
     let next = AtomicUsize::new(0);
     let restorer = |number: usize| -> anyhow::Result<()> {
+        // One in each region.
+        site.enter_office(number)?;
         let mut actors = Vec::new();
         for tenant in &world.tenants {
             let name = format!("restorer-{}-{number}", tenant.tenant);
@@ -291,11 +513,15 @@ fn scan_everything(cluster: &Cluster, world: &World, dir: &Path, clients_dir: &P
     }
     let sealed: Vec<&str> = world.tenants.iter().map(|tenant| tenant.sealed.as_str()).collect();
     let every: Vec<&str> = world.tenants.iter().flat_map(|t| [t.sealed.as_str(), t.open.as_str()]).collect();
-    scan("log".to_owned(), &dir.join("nodes.log"), &sealed)?;
+    if cluster.is_own() {
+        scan("log".to_owned(), &dir.join("nodes.log"), &sealed)?;
+    }
     scan("metrics".to_owned(), &dir.join("metrics.txt"), &every)?;
     scan("control:sources".to_owned(), clients_dir, &sealed)?;
     for node in &cluster.nodes {
-        scan(format!("data:{}", node.name), &node.data_dir, &sealed)?;
+        if let Some(data_dir) = &node.data_dir {
+            scan(format!("data:{}", node.name), data_dir, &sealed)?;
+        }
     }
     Ok(())
 }
@@ -312,4 +538,24 @@ fn require_space(dir: &Path, minutes: f64) -> anyhow::Result<()> {
         needed / 1_000_000
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_done_is_skipped_with_a_reason_and_nothing_is_lost_on_the_way() {
+        let all = Attack::value_variants();
+        for host in [Host::look(all), Host::behind_a_hook(all, true), Host::behind_a_hook(all, false)] {
+            assert_eq!(host.attacks.len() + host.skipped.len(), all.len());
+            assert!(host.skipped.iter().all(|(_, why)| !why.is_empty()));
+        }
+        let hooked = Host::behind_a_hook(all, true);
+        assert!(hooked.attacks.contains(&Attack::CutLeader) && !hooked.attacks.contains(&Attack::Rot));
+        assert!(Host::behind_a_hook(all, false).attacks.is_empty());
+        assert!(Host::look(&[Attack::Kill]).skipped.is_empty(), "killing needs nothing");
+    }
 }

@@ -42,6 +42,20 @@ impl Verdict {
         Self::Fail(evidence)
     }
 
+    /// Of two judges of one law: it held if both say so, and was broken if one says so.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Fail(mut evidence), Self::Fail(more)) => {
+                evidence.extend(more);
+                Self::Fail(evidence)
+            }
+            (Self::Fail(evidence), _) | (_, Self::Fail(evidence)) => Self::Fail(evidence),
+            (Self::Unknown(why), Self::Unknown(more)) => Self::Unknown(format!("{why}; {more}")),
+            (Self::Unknown(why), _) | (_, Self::Unknown(why)) => Self::Unknown(why),
+            (Self::Pass(figures), Self::Pass(more)) => Self::Pass(format!("{figures}; {more}")),
+        }
+    }
+
     /// Whether it held.
     pub fn is_pass(&self) -> bool {
         self.word() == Word::Pass

@@ -41,6 +41,8 @@ pub struct World {
     pub recorder: Recorder,
     /// The tenants.
     pub tenants: Vec<Canaries>,
+    /// What every vault's name ends with: nothing, unless vaults of other runs may be there.
+    suffix: String,
     acknowledged: Mutex<Vec<Acknowledged>>,
     processes: AtomicU64,
     ends: AtomicBool,
@@ -73,9 +75,15 @@ pub struct Actor<'a> {
 
 impl World {
     /// Nothing has happened yet.
-    pub fn new(client: Client, recorder: Recorder, tenants: Vec<Canaries>) -> Self {
+    pub fn new(client: Client, recorder: Recorder, tenants: Vec<Canaries>, suffix: &str) -> Self {
         let (processes, ends) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { client, recorder, tenants, acknowledged: Mutex::default(), processes, ends }
+        let suffix = suffix.to_owned();
+        Self { client, recorder, tenants, suffix, acknowledged: Mutex::default(), processes, ends }
+    }
+
+    /// The name of a vault in this run.
+    pub fn vault(&self, name: &str) -> String {
+        format!("{name}{}", self.suffix)
     }
 
     /// Whether clients should come to an end.
@@ -123,7 +131,8 @@ impl Actor<'_> {
     pub fn back_up(&mut self, source: &Path, label: &str) -> anyhow::Result<Option<String>> {
         let digest = tree::digest(source).context("cannot read a source")?;
         let path = text(source)?;
-        let arguments = ["backup", path, "--vault", VAULT, "--name", label];
+        let vault = self.world.vault(VAULT);
+        let arguments = ["backup", path, "--vault", &vault, "--name", label];
         let operation = self.operation(words::BACKUP, label, json!({ "digest": digest }));
         let answer = self.ask(&operation, "writer", &arguments, |lines| {
             let done = lines.last().unwrap_or(&Value::Null);
@@ -138,24 +147,37 @@ impl Actor<'_> {
         Ok(Some(snapshot))
     }
 
-    /// Restores a snapshot and records the digest of what appeared; whether that is right is for the judge.
-    pub fn restore(&mut self, one: &Acknowledged, is_final: bool) -> anyhow::Result<bool> {
+    /// The digest of what a restore of this snapshot gives, or what was answered instead.
+    pub fn restored(&mut self, snapshot: &str) -> anyhow::Result<Result<String, Answer>> {
         let to = self.scratch.join("restored");
         std::fs::remove_dir_all(&to).or_else(absent_is_fine).context("cannot remove a restore")?;
+        let answer = self.run("restorer", &["restore", snapshot, "--to", text(&to)?])?;
+        let given = match answer {
+            Answer::Done(_) => Ok(tree::digest(&to).unwrap_or_else(|why| why.to_string())),
+            other => Err(other),
+        };
+        std::fs::remove_dir_all(&to).or_else(absent_is_fine).context("cannot remove a restore")?;
+        Ok(given)
+    }
+
+    /// Restores a snapshot and records the digest of what appeared; whether that is right is for the judge.
+    pub fn restore(&mut self, one: &Acknowledged, is_final: bool) -> anyhow::Result<bool> {
         let argument = json!({ "snapshot": one.snapshot, "final": is_final });
         let operation = self.operation(words::RESTORE, &one.label, argument);
-        let arguments = ["restore", &one.snapshot, "--to", text(&to)?];
         self.world.recorder.begin(&operation);
-        let answer = self.run("restorer", &arguments)?;
-        let ending = match &answer {
-            Answer::Done(_) => Ending::ok(json!({ "digest": tree::digest(&to).unwrap_or_else(|why| why.to_string()) })),
-            Answer::Damage(what) => Ending::fail(format!("damage: {what}")),
-            Answer::Refused(why) => Ending::fail(why.clone()),
-            Answer::Unknown(why) => Ending::info(why.clone()),
+        let given = self.restored(&one.snapshot)?;
+        let is_done = given.is_ok();
+        let ending = match given {
+            Ok(digest) => Ending::ok(json!({ "digest": digest })),
+            Err(Answer::Damage(what)) => Ending::fail(format!("damage: {what}")),
+            // Turned away at the door, by a node whose clock is wrong: nobody spoke of the snapshot.
+            Err(Answer::Refused(why)) if why.starts_with("UNAUTHENTICATED") => Ending::info(why),
+            Err(Answer::Refused(why)) => Ending::fail(why),
+            Err(Answer::Unknown(why)) => Ending::info(why),
+            Err(Answer::Done(_)) => Ending::info("it was done and nothing was restored"),
         };
         self.end(&operation, ending);
-        std::fs::remove_dir_all(&to).or_else(absent_is_fine).context("cannot remove a restore")?;
-        Ok(matches!(answer, Answer::Done(_)))
+        Ok(is_done)
     }
 
     /// Asks and records; `value` picks what the history keeps of a result.
@@ -196,7 +218,8 @@ impl Actor<'_> {
         }
     }
 
-    fn run(&mut self, role: &str, arguments: &[&str]) -> anyhow::Result<Answer> {
+    /// Asks and records nothing.
+    pub fn run(&mut self, role: &str, arguments: &[&str]) -> anyhow::Result<Answer> {
         let patience = match self.manners {
             Manners::Patient => Patience::Deadline(DEADLINE_HEALED),
             Manners::Moody => {
@@ -210,7 +233,8 @@ impl Actor<'_> {
         self.world.client.run(&self.tenant.tenant, role, patience, &self.scratch, arguments)
     }
 
-    fn end(&mut self, operation: &Operation, ending: Ending) {
+    /// Records how an operation of this client ended; its number retires if that is unknown.
+    pub fn end(&mut self, operation: &Operation, ending: Ending) {
         let is_known = ending.kind != crate::history::Kind::Info;
         self.world.recorder.end(operation, ending);
         if !is_known {

@@ -93,7 +93,14 @@ async fn run(home: &Path, path: Option<&Path>, checks: &mut Checks) -> anyhow::R
     eprintln!("demo: {} files, {mebibytes:.1} MiB from {}", expected.files, source.display());
 
     let began = Instant::now();
-    let plan = DevPlan { nodes: 6, regions: 3, shards: 3, tenants: vec!["acme".into(), "globex".into()] };
+    let plan = DevPlan {
+        nodes: 6,
+        regions: 3,
+        shards: 3,
+        tenants: vec!["acme".into(), "globex".into()],
+        addresses: Vec::new(),
+        before: Vec::new(),
+    };
     let dev = Dev::start(&home.join("cluster"), &plan).await?;
     checks.record("six nodes in three regions serve", Ok(format!("{:.1} s", began.elapsed().as_secs_f64())));
 

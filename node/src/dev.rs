@@ -50,6 +50,12 @@ pub struct DevPlan {
     pub shards: u32,
     /// The tenants, in order; the first is spread over all shards, the others over one.
     pub tenants: Vec<String>,
+    /// Where each node listens, all its listeners, in order; none: all on loopback.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// Words in front of each node's command; `{node}` stands for its name.
+    #[serde(default)]
+    pub before: Vec<String>,
 }
 
 /// `dev.json`: what scripts need to know of a running dev cluster.
@@ -130,7 +136,7 @@ impl Dev {
         let mut entries = Vec::new();
         for name in node_names(plan) {
             let settings = NodeSettings::read(&node_dir(&dir, &name).join(NodeSettings::FILE))?;
-            let argv = run_argv(&settings)?;
+            let argv = run_argv(&settings, &plan.before)?;
             if authorities.is_empty() {
                 authorities = authority_processes(&dir, &settings)?;
                 authorities.iter_mut().try_for_each(NodeProcess::start)?;
@@ -282,28 +288,35 @@ fn cli_binary() -> Option<PathBuf> {
 fn make(host: &Host, dir: &Path, plan: &DevPlan) -> anyhow::Result<Claim> {
     ensure!((1..=REGIONS.len()).contains(&plan.regions), "between 1 and {} regions", REGIONS.len());
     ensure!(plan.nodes >= plan.regions, "a region without a node");
+    ensure!(
+        plan.addresses.is_empty() || plan.addresses.len() == plan.nodes,
+        "there are {} addresses and {} nodes: name one for each, or none",
+        plan.addresses.len(),
+        plan.nodes
+    );
     let cluster: ClusterName = CLUSTER.parse().context("our own names are names")?;
     let operator: IdentityId = "platform".parse().context("our own names are names")?;
     let claim = ports::claim(host, plan.nodes * 5 + Plane::ALL.len())?;
     let mut ports = claim.ports.iter();
-    let mut address =
-        || SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), *ports.next().expect("as many as were claimed"));
-    let ca = Plane::ALL.into_iter().map(|plane| (plane, address().to_string())).collect();
+    let mut listener = |ip: IpAddr| SocketAddr::new(ip, *ports.next().expect("as many as were claimed"));
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let ca = Plane::ALL.into_iter().map(|plane| (plane, listener(loopback).to_string())).collect();
     let nodes: Vec<PlannedNode> = node_names(plan)
         .into_iter()
         .enumerate()
         .map(|(at, name)| {
+            let ip = plan.addresses.get(at).copied().unwrap_or(loopback);
             anyhow::Ok(PlannedNode {
                 data_dir: node_dir(dir, &name),
                 name,
                 region: REGIONS[at % plan.regions].parse::<RegionName>().context("our own names are names")?,
-                address: Ipv4Addr::LOCALHOST.to_string(),
+                address: ip.to_string(),
                 listen: Listen {
-                    tenant: address(),
-                    peer: address(),
-                    operator: address(),
-                    ops: address(),
-                    enrol: Some(address()),
+                    tenant: listener(ip),
+                    peer: listener(ip),
+                    operator: listener(ip),
+                    ops: listener(ip),
+                    enrol: Some(listener(ip)),
                 },
             })
         })
@@ -358,8 +371,25 @@ fn text(path: PathBuf) -> anyhow::Result<String> {
     path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("a path is not UTF-8"))
 }
 
-fn run_argv(settings: &NodeSettings) -> anyhow::Result<Vec<String>> {
+fn run_argv(settings: &NodeSettings, before: &[String]) -> anyhow::Result<Vec<String>> {
     let program = std::env::current_exe().context("this program has no path")?;
     let config = settings.data_dir.join(NodeSettings::FILE);
-    Ok(vec![text(program)?, "run".to_owned(), "--config".to_owned(), text(config)?])
+    let run = [text(program)?, "run".to_owned(), "--config".to_owned(), text(config)?];
+    Ok(before.iter().map(|word| word.replace("{node}", &settings.node)).chain(run).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stand_in_front_of_each_nodes_command_with_its_name() {
+        let example = include_str!("../../deploy/node.example.toml");
+        let settings: NodeSettings = toml::from_str(example).expect("the example parses");
+        let before = ["/usr/bin/nsenter".to_owned(), "--net=/run/netns/{node}".to_owned()];
+        let argv = run_argv(&settings, &before).expect("an argv");
+        assert_eq!(argv[1], format!("--net=/run/netns/{}", settings.node));
+        assert_eq!(argv[3..5], ["run", "--config"]);
+        assert_eq!(run_argv(&settings, &[]).expect("an argv"), argv[2..]);
+    }
 }

@@ -25,7 +25,7 @@ mod settings;
 mod trees;
 mod wiring;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -181,7 +181,11 @@ enum Command {
         config: PathBuf,
     },
     /// Run a whole cluster on this machine: for trying out, for tests, for attacks.
-    #[command(after_help = "Example:\n  strongroomd dev --data /tmp/strongroom --nodes 3")]
+    #[command(
+        after_help = "Example:\n  strongroomd dev --data /tmp/strongroom --nodes 3\n\nOn machines of their own, \
+        network namespaces for instance, as root:\n  strongroomd dev --data /tmp/strongroom --nodes 3 \
+        --addresses 10.0.0.1,10.0.0.2,10.0.0.3 --before 'ip netns exec {node}'"
+    )]
     Dev {
         /// Where everything of it lies; new, or of an earlier `dev`, which is continued.
         #[arg(long, env = "STRONGROOM_DATA")]
@@ -198,6 +202,12 @@ enum Command {
         /// The tenants; the first is spread over all shards.
         #[arg(long, env = "STRONGROOM_TENANTS", value_delimiter = ',', default_value = "acme,globex")]
         tenants: Vec<String>,
+        /// Where each node listens, one address a node, as where nodes have network namespaces of their own.
+        #[arg(long, env = "STRONGROOM_ADDRESSES", value_delimiter = ',', value_name = "IP")]
+        addresses: Vec<IpAddr>,
+        /// Words in front of each node's command, split at spaces; {node} stands for its name.
+        #[arg(long, env = "STRONGROOM_BEFORE", value_delimiter = ' ', value_name = "WORDS")]
+        before: Vec<String>,
     },
     /// Show the main job: back up a directory, lose a region and two disks, get every byte back.
     #[command(after_help = "Example:\n  strongroomd demo ~/photos")]
@@ -265,8 +275,8 @@ fn main() -> ExitCode {
         Command::CaTls { peer_dir, plane, dir } => ca::renew(&peer_dir, plane, &dir),
         Command::CaRevoke { plane, dir, serial, days } => ca::revoke(plane, &dir, &serial, days),
         Command::Doctor { config } => doctor::doctor(&config),
-        Command::Dev { data, nodes, regions, shards, tenants } => {
-            wiring::block_on(dev::run(&data, &dev::DevPlan { nodes, regions, shards, tenants }))
+        Command::Dev { data, nodes, regions, shards, tenants, addresses, before } => {
+            wiring::block_on(dev::run(&data, &dev::DevPlan { nodes, regions, shards, tenants, addresses, before }))
         }
         Command::Demo { path, keep } => return demo::demo(path, keep),
         Command::Inspect { data, json } => inspect::inspect(&data, json),

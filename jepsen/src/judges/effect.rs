@@ -27,7 +27,8 @@ pub fn judge(events: &[Event]) -> Verdict {
     for event in events {
         match (event.f.as_str(), event.kind, &event.process) {
             (FAULT, Kind::Invoke, _) => {
-                under_fault = event.key.as_deref() != Some(TOTAL);
+                let takes_all = event.argument["takes_all"] == true || event.key.as_deref() == Some(TOTAL);
+                under_fault = !takes_all;
                 tolerable += usize::from(under_fault);
             }
             (MEND, Kind::Invoke, _) => under_fault = false,

@@ -69,7 +69,8 @@ pub fn probe(from: &Path, to: &Path, address: Ipv4Addr, count: u32) -> io::Resul
     })
 }
 
-fn enter(namespace: &Path) -> io::Result<()> {
+/// This thread, and what it starts, is in that namespace from now on.
+pub fn enter(namespace: &Path) -> io::Result<()> {
     let file = File::open(namespace)?;
     Ok(move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?)
 }

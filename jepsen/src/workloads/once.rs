@@ -18,6 +18,9 @@ pub fn run(mut actor: Actor<'_>) -> anyhow::Result<()> {
         if actor.world.ends() {
             break;
         }
+        if actor.random.below(3) == 0 {
+            list(&mut actor, false)?;
+        }
         let name = format!("{}-{number}", actor.tenant.open);
         for _ in 0..ATTEMPTS {
             let operation = actor.operation(words::VAULT, &name, Value::Null);
@@ -31,8 +34,8 @@ pub fn run(mut actor: Actor<'_>) -> anyhow::Result<()> {
 }
 
 /// Lists all vaults: names with how often they are there.
-pub fn list(actor: &mut Actor<'_>) -> anyhow::Result<()> {
-    let operation = actor.operation(words::VAULTS, "all", json!({ "final": true }));
+pub fn list(actor: &mut Actor<'_>, is_final: bool) -> anyhow::Result<()> {
+    let operation = actor.operation(words::VAULTS, "all", json!({ "final": is_final }));
     actor.ask(&operation, "admin", &["vault", "list"], |lines| {
         let mut names: Map<String, Value> = Map::new();
         for vault in lines.iter().filter(|line| line["type"] == "vault") {

@@ -41,7 +41,8 @@ pub fn run(mut actor: Actor<'_>, number: u32, seed: u64) -> anyhow::Result<()> {
 /// Lists all snapshots: labels with the ids that have them, in the history; the same as a list.
 pub fn list(actor: &mut Actor<'_>, is_final: bool) -> anyhow::Result<Vec<Acknowledged>> {
     let operation = actor.operation(words::LIST, VAULT, json!({ "final": is_final }));
-    let answer = actor.ask(&operation, "restorer", &["snapshots", "--vault", VAULT], |lines| {
+    let vault = actor.world.vault(VAULT);
+    let answer = actor.ask(&operation, "restorer", &["snapshots", "--vault", &vault], |lines| {
         let mut labels = Map::new();
         for snapshot in lines.iter().filter(|line| line["type"] == "snapshot") {
             let label = snapshot["name"].as_str().unwrap_or_default().to_owned();
