@@ -11,9 +11,10 @@
 //! function over the history; `judge FILE` runs them again. A run proves nothing unless its faults took effect and
 //! something succeeded meanwhile: then it fails, whatever the laws say.
 //!
-//! `crash-images` is another thing: one store at a time on a simulated disk, in this process (`jepsen/sim`).
+//! `crash-images` is another thing: one store at a time on a simulated disk, in this process (`jepsen/sim`). So is `mutants`:
+//! it plants bugs in a copy of the tree and asks whether the suite sees them.
 //!
-//! Not here yet: simulation of whole clusters, planted bugs (RESILIENCE.md says what belongs here).
+//! Not here yet: simulation of whole clusters (RESILIENCE.md says what belongs here).
 
 mod attack;
 mod binaries;
@@ -32,6 +33,7 @@ mod images;
 mod judges;
 mod machine;
 mod measure;
+mod mutants;
 mod needs;
 mod nemesis;
 mod network;
@@ -125,6 +127,8 @@ enum Command {
         #[arg(long, value_delimiter = ',')]
         store: Vec<Store>,
     },
+    /// Plant bugs in a copy of the tree, one after the other, and see which of them the suite catches.
+    Mutants(mutants::Options),
     /// Judge a history again.
     Judge {
         /// A `history.jsonl`.
@@ -201,6 +205,7 @@ fn main() -> ExitCode {
             run::run(&campaign)
         }
         Command::CrashImages { images, seed, store } => images::run(images, seed, store),
+        Command::Mutants(options) => mutants::run(&options),
         Command::Judge { history, html } => judge(&history, html.as_deref()),
         Command::Export { history, edn, porcupine } => export(&history, edn.as_deref(), porcupine.as_deref()),
         Command::Network(command) => network::commands::run(&command),

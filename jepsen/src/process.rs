@@ -54,6 +54,34 @@ pub fn comes_to(pid: u32, wanted: State) -> bool {
     true
 }
 
+/// Kills a process and all that it began, and all that these did.
+pub fn kill_with_children(pid: u32) {
+    let mut all = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = all.get(next).copied() {
+        // Who is stopped begins nobody else meanwhile.
+        signal(parent, Signal::STOP);
+        all.extend(children(parent));
+        next += 1;
+    }
+    for pid in all {
+        signal(pid, Signal::KILL);
+    }
+}
+
+/// The processes that a process began and that are there.
+fn children(parent: u32) -> Vec<u32> {
+    let is_its =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| parent_in(&stat) == Some(parent));
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_its).collect()
+}
+
+/// Field 4 of proc(5)'s `stat`.
+fn parent_in(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Field 3 of proc(5)'s `stat`; the name before it may hold anything.
 fn state_in(stat: &str) -> State {
     match stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next()) {
@@ -83,5 +111,18 @@ mod tests {
         assert!(signal(pid, Signal::KILL) && comes_to(pid, State::Gone));
         child.wait().unwrap();
         assert_eq!(state(pid), State::Gone);
+    }
+    #[test]
+    fn whoever_is_killed_takes_its_children_along() {
+        let mut shell = Command::new("sh").args(["-c", "sleep 60 & sleep 61 & wait"]).spawn().unwrap();
+        let began = Instant::now();
+        while children(shell.id()).len() < 2 {
+            assert!(began.elapsed() < PATIENCE, "a shell begins its children");
+            std::thread::yield_now();
+        }
+        let begun = children(shell.id());
+        kill_with_children(shell.id());
+        shell.wait().unwrap();
+        assert!(begun.into_iter().all(|pid| comes_to(pid, State::Gone)));
     }
 }

@@ -7,6 +7,7 @@ use strongroom_core::tables::{Reads, Table, Tables};
 use strongroom_host::sim_disk::SimDisk;
 
 use super::*;
+use crate::rows::OWN_TABLE;
 use crate::state::StateStore;
 use crate::types::{Entry, Proposal, log_id};
 use openraft::EntryPayload;
@@ -75,6 +76,26 @@ fn a_snapshot_carries_all_rows_to_another_replica() {
     let other = StateStore::open(&host, Path::new(STATE), GroupId(1)).unwrap();
     assert_eq!(all(&other.view().unwrap()), all(&state.view().unwrap()), "it is durable at once");
     assert!(place.current().is_err() || place.current().unwrap().is_some());
+}
+
+#[test]
+fn i8_i4_the_rows_of_every_table_of_the_rules_are_in_a_snapshot() {
+    let disk = SimDisk::new();
+    let host = Host::real().with_files(Arc::new(disk.clone()));
+    let state = StateStore::open(&host, Path::new(STATE), GroupId(1)).unwrap();
+    let tables = 0..OWN_TABLE.0;
+    let entries: Vec<Entry> = tables
+        .clone()
+        .map(|table| {
+            let key = [table, 7];
+            Entry { log_id: log_id(2, table.into()), payload: EntryPayload::Normal(Proposal(key.to_vec().into())) }
+        })
+        .collect();
+    state.apply(&Keys, &entries).unwrap();
+    let place = SnapshotPlace::new(&host, Path::new(STATE), GroupId(1));
+    let snapshot = place.write(&state.view().unwrap()).unwrap();
+    let written: Vec<u8> = snapshot.rows().unwrap().map(|row| row.unwrap().0[0]).collect();
+    assert_eq!(written, tables.collect::<Vec<_>>());
 }
 
 #[test]
