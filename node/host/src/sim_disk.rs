@@ -111,6 +111,16 @@ impl SimDisk {
         self.state().crash(&mut Seeded::new(seed), None, Sectors::Whole);
     }
 
+    /// A process is killed: what it wrote stays in the cache of a machine that runs on, and files that it had open answer
+    /// with errors and hold no lock. Injected faults stay.
+    pub fn kill(&self) {
+        let mut state = self.state();
+        state.boot += 1;
+        for inode in state.inodes.values_mut() {
+            inode.locked = false;
+        }
+    }
+
     /// After this many more changing calls (writes, preallocations, lengths, syncs, names) every call fails as if power
     /// were gone, until [`SimDisk::crash`].
     pub fn cut_power_after(&self, calls: u64) {
@@ -321,7 +331,7 @@ impl SimFile {
     fn state(&self) -> io::Result<MutexGuard<'_, State>> {
         let state = self.disk.state();
         if state.boot != self.boot {
-            return Err(io::Error::other("the machine has crashed since this file was opened"));
+            return Err(io::Error::other("whoever opened this file is gone"));
         }
         state.check_power()?;
         Ok(state)
