@@ -38,6 +38,7 @@ use crate::state::{self, StateStore};
 use crate::timing::Timing;
 use crate::transfers::{Departures, Transfers};
 use crate::transport::Transport;
+use crate::types::Runtime;
 
 /// With which state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +121,11 @@ impl Opener {
             snapshot_lane: self.snapshot_lane.clone(),
         };
         let config = self.timing.config(id, self.depth).map_err(|error| OpenError::Raft(error.to_string()))?;
+        let mut seed = [0; 8];
+        self.host.entropy().fill(&mut seed);
         let raft = Raft::new(own.id.0, config, network, log.clone(), machine.clone());
+        // every task that it starts has numbers of its own from this seed
+        let raft = Runtime::scope(u64::from_le_bytes(seed), raft);
         let raft = raft.await.map_err(|error| OpenError::Raft(error.to_string()))?;
         let group = Arc::new(Group {
             id,

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use openraft::impls::{BoxedErrorSource, InlineBatch, OneshotResponder, leader_id_std};
 use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, RaftTypeConfig};
+use openraft_rt::deterministic_rng::DeterministicRng;
 use strongroom_format::id::NodeName;
 
 /// What a proposal says. Opaque here.
@@ -61,7 +62,7 @@ impl RaftTypeConfig for TypeConfig {
     type Vote = openraft::Vote<LeaderId>;
     type Payload = EntryPayload<Proposal, u64, MemberNode>;
     type Entry = openraft::Entry<<LeaderId as RaftLeaderId>::Committed, Self::Payload>;
-    type AsyncRuntime = openraft::TokioRuntime;
+    type AsyncRuntime = Runtime;
     type Responder<T>
         = OneshotResponder<Self, T>
     where
@@ -72,6 +73,10 @@ impl RaftTypeConfig for TypeConfig {
         T: Send + 'static;
     type ErrorSource = BoxedErrorSource;
 }
+
+/// tokio, with random numbers that follow from a seed which each group takes from its host: when an election begins is the
+/// host's word, so that a simulated one gives the same elections again.
+pub(crate) type Runtime = DeterministicRng<openraft::TokioRuntime>;
 
 pub(crate) type LeaderId = leader_id_std::LeaderId<u64, u64>;
 pub(crate) type LeaderTerm = <LeaderId as RaftLeaderId>::Committed;
