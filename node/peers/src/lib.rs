@@ -11,13 +11,16 @@
 //! question ([`error::PeerError::surely_not_sent`]); bulk never stands in front of a heartbeat; what waits for one node
 //! is bounded in bytes and does not hold up what waits for another. What arrives says which node's certificate it came
 //! with, and that node can only speak for itself.
+//! In a simulation a [`medium::Medium`] takes the place of the connections.
 //! Not here: what Raft messages mean (`node/consensus`), where fragments belong (`node/service`).
 
+mod dial;
 pub mod error;
 pub mod fault;
 pub mod health;
 mod incidents;
 pub mod incoming;
+pub mod medium;
 pub mod message;
 pub mod metrics;
 pub mod peers;

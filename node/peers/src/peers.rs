@@ -5,7 +5,7 @@
 //!
 //! Not here: who leads, who is a member of what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use hyper_util::rt::TokioIo;
 use strongroom_format::command::MemberSignature;
 use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId, Signature};
-use strongroom_identity::connect::{ConnectFault, Connector};
+use strongroom_identity::connect::Connector;
 use strongroom_proto::payload;
 use strongroom_proto::v1;
 use strongroom_proto::v1::peers_client::PeersClient;
@@ -25,14 +24,15 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status, Streaming};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 
+use crate::dial::{BULK_FRAME_BYTES, GET_FRAGMENTS, MESSAGE_BYTES_MAX, Puts, Raft, SMALL_FRAME_BYTES, channel, client};
 use crate::error::PeerError;
 use crate::fault::{FetchFault, PutFault};
 use crate::health::Health;
 use crate::incoming::Purpose;
+use crate::medium::{Medium, Through};
 use crate::message::{
     About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, PeerNode,
     Proposed, Queried, RaftClass, RaftMessage, SignedReport,
@@ -41,20 +41,6 @@ use crate::metrics::{self, Kind};
 use crate::pipe::{Dialogue, Pipe, PipeLoop};
 use crate::wire;
 
-/// Connecting, TLS included, takes no longer.
-const CONNECT_MAX: Duration = Duration::from_millis(1500);
-/// What may be under way on one stream and on one connection.
-const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-/// Small frames cost a system call each, larger ones hold a heartbeat up.
-const BULK_FRAME_BYTES: u32 = 1 << 20;
-const SMALL_FRAME_BYTES: u32 = 64 << 10;
-/// A connection on which nothing comes is asked whether it lives, and given so long.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// The largest message, either way: a Raft append, or a fragment of the largest blob.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
-/// The call whose answers are payloads.
-pub(crate) const GET_FRAGMENTS: &str = "/strongroom.v1.Peers/GetFragments";
 /// What waits for one node, in bytes.
 const HEARTBEAT_WINDOW_BYTES: usize = 1 << 20;
 const RAFT_WINDOW_BYTES: usize = 32 << 20;
@@ -110,10 +96,18 @@ enum Place {
 pub struct Peers(Arc<Inner>);
 
 struct Inner {
-    connector: Connector,
+    ways: Ways,
     runtimes: Runtimes,
     nodes: RwLock<BTreeMap<NodeName, Arc<Node>>>,
     loops: mpsc::Sender<Loop>,
+}
+
+/// How nodes are reached.
+enum Ways {
+    /// By connections of our own.
+    Dialled(Connector),
+    /// By what a simulation has between its nodes.
+    Through(Arc<dyn Medium>),
 }
 
 struct Loop {
@@ -166,10 +160,21 @@ impl fmt::Debug for Peers {
     }
 }
 
-/// One other node: three connections and what runs on them.
+/// One other node.
 struct Node {
     at: PeerNode,
     health: Arc<Health>,
+    way: Way,
+}
+
+/// How it is reached.
+enum Way {
+    Dialled(Box<Dialled>),
+    Through(Through),
+}
+
+/// Three connections and what runs on them.
+struct Dialled {
     heartbeats: Pipe<Raft>,
     raft: Pipe<Raft>,
     puts: Pipe<Puts>,
@@ -181,8 +186,17 @@ struct Node {
 impl Peers {
     /// Knows nobody yet.
     pub fn new(connector: Connector, runtimes: Runtimes) -> (Self, PeersRunner) {
+        Self::by(Ways::Dialled(connector), runtimes)
+    }
+
+    /// The same over a medium of a simulation: deadlines, probes and suspicion as over connections.
+    pub fn through(medium: Arc<dyn Medium>, runtimes: Runtimes) -> (Self, PeersRunner) {
+        Self::by(Ways::Through(medium), runtimes)
+    }
+
+    fn by(ways: Ways, runtimes: Runtimes) -> (Self, PeersRunner) {
         let (loops, started) = mpsc::channel(LOOPS_MAX);
-        let inner = Inner { connector, runtimes: runtimes.clone(), nodes: RwLock::default(), loops };
+        let inner = Inner { ways, runtimes: runtimes.clone(), nodes: RwLock::default(), loops };
         (Self(Arc::new(inner)), PeersRunner { runtimes, loops: started })
     }
 
@@ -196,7 +210,7 @@ impl Peers {
             let node = match before.get(&at.node) {
                 Some(known) if known.at == at => Arc::clone(known),
                 Some(_) | None => {
-                    let (node, loops) = Node::new(at, &self.0.connector, &self.0.runtimes);
+                    let (node, loops) = Node::new(at, &self.0.ways, &self.0.runtimes);
                     started.extend(loops);
                     node
                 }
@@ -235,9 +249,13 @@ impl Peers {
         deadline: Duration,
     ) -> Result<Bytes, PeerError> {
         let node = self.0.node(node)?;
+        let dialled = match &node.way {
+            Way::Dialled(dialled) => dialled,
+            Way::Through(through) => return through.raft(class, message, deadline).await,
+        };
         let pipe = match class {
-            RaftClass::Heartbeat => &node.heartbeats,
-            RaftClass::Bulk => &node.raft,
+            RaftClass::Heartbeat => &dialled.heartbeats,
+            RaftClass::Bulk => &dialled.raft,
         };
         let answer = pipe.ask(wire::raft_frame(message), deadline).await;
         let answer = answer.inspect_err(|_| metrics::call_failed(Kind::Raft))?;
@@ -257,10 +275,16 @@ impl Peers {
         deadline: Duration,
     ) -> Result<Proposed, PeerError> {
         let node = self.0.well(node)?;
-        let request = v1::ProposeRequest { group: group.0, entry, deadline_ms: millis(deadline) };
-        let mut calls = node.calls.clone();
-        let reply = node.call_while_well(Kind::Propose, deadline + WAY_BACK, calls.propose(request)).await?;
-        Ok(wire::proposed(reply))
+        let asked = async {
+            match &node.way {
+                Way::Dialled(dialled) => {
+                    let request = v1::ProposeRequest { group: group.0, entry, deadline_ms: millis(deadline) };
+                    node.said(dialled.calls.clone().propose(request).await).map(wire::proposed)
+                }
+                Way::Through(through) => through.propose(group, entry, deadline).await,
+            }
+        };
+        node.call_while_well(Kind::Propose, deadline + WAY_BACK, asked).await
     }
 
     /// Asks a question at a node. A suspect node is not asked, and one that becomes suspect is not waited for.
@@ -272,10 +296,16 @@ impl Peers {
         deadline: Duration,
     ) -> Result<Queried, PeerError> {
         let node = self.0.well(node)?;
-        let request = v1::QueryRequest { group: group.0, query, deadline_ms: millis(deadline) };
-        let mut calls = node.calls.clone();
-        let reply = node.call_while_well(Kind::Query, deadline + WAY_BACK, calls.query(request)).await?;
-        Ok(wire::queried(reply))
+        let asked = async {
+            match &node.way {
+                Way::Dialled(dialled) => {
+                    let request = v1::QueryRequest { group: group.0, query, deadline_ms: millis(deadline) };
+                    node.said(dialled.calls.clone().query(request).await).map(wire::queried)
+                }
+                Way::Through(through) => through.query(group, query, deadline).await,
+            }
+        };
+        node.call_while_well(Kind::Query, deadline + WAY_BACK, asked).await
     }
 
     /// Asks a voter to sign a tenant's audit log. A suspect node is not asked, and one that becomes suspect is not waited
@@ -287,10 +317,17 @@ impl Peers {
         deadline: Duration,
     ) -> Result<MemberSignature, PeerError> {
         let node = self.0.well(node)?;
-        let request = wire::sign_checkpoint(wanted, millis(deadline));
-        let mut calls = node.calls.clone();
-        let reply = node.call_while_well(Kind::Sign, deadline + WAY_BACK, calls.sign_checkpoint(request)).await?;
-        wire::checkpoint_signature(reply).map_err(|why| PeerError::NotYet { node: node.at.node.clone(), why })
+        let asked = async {
+            match &node.way {
+                Way::Dialled(dialled) => {
+                    let request = wire::sign_checkpoint(wanted, millis(deadline));
+                    let reply = node.said(dialled.calls.clone().sign_checkpoint(request).await)?;
+                    wire::checkpoint_signature(reply).map_err(|why| node.not_yet(why))
+                }
+                Way::Through(through) => through.sign_checkpoint(wanted, deadline).await,
+            }
+        };
+        node.call_while_well(Kind::Sign, deadline + WAY_BACK, asked).await
     }
 
     /// Asks a voter to sign claims of one of its groups: one answer a claim, `None` where it is not so. A suspect node is
@@ -302,16 +339,32 @@ impl Peers {
         deadline: Duration,
     ) -> Result<Vec<Option<Signature>>, PeerError> {
         let node = self.0.well(node)?;
-        let request = wire::sign_claims(wanted, millis(deadline));
-        let mut calls = node.calls.clone();
-        let reply = node.call_while_well(Kind::Sign, deadline + WAY_BACK, calls.sign_claims(request)).await?;
-        wire::claim_signatures(reply).map_err(|why| PeerError::NotYet { node: node.at.node.clone(), why })
+        let asked = async {
+            match &node.way {
+                Way::Dialled(dialled) => {
+                    let request = wire::sign_claims(wanted, millis(deadline));
+                    let reply = node.said(dialled.calls.clone().sign_claims(request).await)?;
+                    wire::claim_signatures(reply).map_err(|why| node.not_yet(why))
+                }
+                Way::Through(through) => through.sign_claims(wanted, deadline).await,
+            }
+        };
+        node.call_while_well(Kind::Sign, deadline + WAY_BACK, asked).await
     }
 
     /// Sends a fragment and waits until it is durable there. A suspect node is not tried.
     pub async fn put_fragment(&self, node: &NodeName, put: FragmentPut, deadline: Duration) -> Result<(), PeerError> {
         let node = self.0.well(node)?;
-        let ack = node.puts.ask(wire::put_fragment(put), deadline).await;
+        let dialled = match &node.way {
+            Way::Dialled(dialled) => dialled,
+            Way::Through(through) => {
+                let began = Instant::now();
+                through.put_fragment(put, deadline).await?;
+                node.health.acknowledged(began.elapsed());
+                return Ok(());
+            }
+        };
+        let ack = dialled.puts.ask(wire::put_fragment(put), deadline).await;
         let ack = ack.inspect_err(|_| metrics::call_failed(Kind::Put))?;
         if ack.code != 0 {
             let fault = PutFault::from_code(ack.code);
@@ -330,10 +383,18 @@ impl Peers {
         each_max: Duration,
     ) -> Result<Fragments, PeerError> {
         let node = self.0.node(node)?;
-        let question = wire::get_fragments(wanted);
-        let opened = payload::call(&node.fetches, GET_FRAGMENTS, &question, MESSAGE_BYTES_MAX);
-        let opened = node.call(Kind::Get, each_max, async { opened.await.map(tonic::Response::new) }).await?;
-        Ok(Fragments { incoming: Some(opened), node, each_max })
+        let opened = async {
+            match &node.way {
+                Way::Dialled(dialled) => {
+                    let question = wire::get_fragments(wanted);
+                    let opened = payload::call(&dialled.fetches, GET_FRAGMENTS, &question, MESSAGE_BYTES_MAX).await;
+                    opened.map(Source::Stream).map_err(|status| node.error(&status))
+                }
+                Way::Through(through) => through.get_fragments(wanted.clone()).await.map(Source::Here),
+            }
+        };
+        let incoming = Some(node.call(Kind::Get, each_max, opened).await?);
+        Ok(Fragments { incoming, node, each_max })
     }
 
     /// Asks how far a node knows this node's replica of a group to have been durable. Suspect nodes are asked too: whoever
@@ -346,10 +407,17 @@ impl Peers {
         deadline: Duration,
     ) -> Result<KnownPosition, PeerError> {
         let node = self.0.node(node)?;
-        let request = v1::KnownRequest { group: group.0, replica: replica.0 };
-        let mut calls = node.calls.clone();
-        let reply = node.call(Kind::Known, deadline, calls.known(request)).await?;
-        wire::known(reply).map_err(|why| PeerError::NotYet { node: node.at.node.clone(), why })
+        let asked = async {
+            match &node.way {
+                Way::Dialled(dialled) => {
+                    let request = v1::KnownRequest { group: group.0, replica: replica.0 };
+                    let reply = node.said(dialled.calls.clone().known(request).await)?;
+                    wire::known(reply).map_err(|why| node.not_yet(why))
+                }
+                Way::Through(through) => through.known(group, replica).await,
+            }
+        };
+        node.call(Kind::Known, deadline, asked).await
     }
 
     /// Asks a voter for its report for the tick behind `previous`. A suspect node is not asked, and one that becomes
@@ -362,11 +430,18 @@ impl Peers {
         deadline: Duration,
     ) -> Result<SignedReport, PeerError> {
         let node = self.0.well(node)?;
-        let request =
-            v1::ReportRequest { group: group.0, previous: wire::digest(previous), deadline_ms: millis(deadline) };
-        let mut calls = node.calls.clone();
-        let reply = node.call_while_well(Kind::Report, deadline, calls.report(request)).await?;
-        wire::report(reply).map_err(|why| PeerError::NotYet { node: node.at.node.clone(), why })
+        let asked = async {
+            match &node.way {
+                Way::Dialled(dialled) => {
+                    let (previous, deadline_ms) = (wire::digest(previous), millis(deadline));
+                    let request = v1::ReportRequest { group: group.0, previous, deadline_ms };
+                    let reply = node.said(dialled.calls.clone().report(request).await)?;
+                    wire::report(reply).map_err(|why| node.not_yet(why))
+                }
+                Way::Through(through) => through.report(group, previous, deadline).await,
+            }
+        };
+        node.call_while_well(Kind::Report, deadline, asked).await
     }
 
     /// Asks a node about itself.
@@ -396,7 +471,19 @@ impl Inner {
 }
 
 impl Node {
-    fn new(at: PeerNode, connector: &Connector, runtimes: &Runtimes) -> (Arc<Self>, Vec<Loop>) {
+    fn new(at: PeerNode, ways: &Ways, runtimes: &Runtimes) -> (Arc<Self>, Vec<Loop>) {
+        match ways {
+            Ways::Dialled(connector) => Self::dialled(at, connector, runtimes),
+            Ways::Through(medium) => {
+                let way = Way::Through(Through::new(Arc::clone(medium), at.node.clone()));
+                let node = Arc::new(Self { at, health: Arc::default(), way });
+                let probes = Loop { place: Place::Control, run: Box::pin(probe(Arc::downgrade(&node))) };
+                (node, vec![probes])
+            }
+        }
+    }
+
+    fn dialled(at: PeerNode, connector: &Connector, runtimes: &Runtimes) -> (Arc<Self>, Vec<Loop>) {
         let health = Arc::new(Health::default());
         let name = || at.node.clone();
         let small = |frame| channel(connector, &at, Purpose::Control, &runtimes.control, frame);
@@ -407,7 +494,8 @@ impl Node {
         let (raft, raft_loop) = Pipe::new(name(), control.clone(), Arc::clone(&health), RAFT_WINDOW_BYTES);
         let (puts, put_loop) = Pipe::new(name(), bulk.clone(), Arc::clone(&health), PUT_WINDOW_BYTES);
         let (probes, calls, fetches) = (client(heartbeat), client(control), bulk);
-        let node = Arc::new(Self { at, health, heartbeats, raft, puts, probes, calls, fetches });
+        let dialled = Box::new(Dialled { heartbeats, raft, puts, probes, calls, fetches });
+        let node = Arc::new(Self { at, health, way: Way::Dialled(dialled) });
         let loops = vec![
             started(Place::Control, heartbeat_loop),
             started(Place::Control, raft_loop),
@@ -421,12 +509,11 @@ impl Node {
         &self,
         kind: Kind,
         deadline: Duration,
-        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+        call: impl Future<Output = Result<T, PeerError>>,
     ) -> Result<T, PeerError> {
         let result = match tokio::time::timeout(deadline, call).await {
             Err(_elapsed) => Err(PeerError::Late { node: self.at.node.clone() }),
-            Ok(Err(status)) => Err(self.error(&status)),
-            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(result) => result,
         };
         result.inspect_err(|error| {
             metrics::call_failed(kind);
@@ -441,7 +528,7 @@ impl Node {
         &self,
         kind: Kind,
         deadline: Duration,
-        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+        call: impl Future<Output = Result<T, PeerError>>,
     ) -> Result<T, PeerError> {
         tokio::select! {
             biased;
@@ -451,6 +538,15 @@ impl Node {
                 Err(PeerError::Broken { node: self.at.node.clone(), why: "it became suspect".into() })
             }
         }
+    }
+
+    /// What a call over a connection came to.
+    fn said<T>(&self, result: Result<tonic::Response<T>, Status>) -> Result<T, PeerError> {
+        result.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    fn not_yet(&self, why: String) -> PeerError {
+        PeerError::NotYet { node: self.at.node.clone(), why }
     }
 
     fn error(&self, status: &Status) -> PeerError {
@@ -469,15 +565,29 @@ impl Node {
     }
 
     async fn ping(&self, deadline: Duration) -> Result<About, PeerError> {
-        let mut probes = self.probes.clone();
-        let reply = self.call(Kind::Ping, deadline, probes.ping(v1::PingRequest {})).await?;
-        Ok(About { node: reply.node, version: reply.version })
+        let asked = async {
+            match &self.way {
+                Way::Dialled(dialled) => {
+                    let reply = self.said(dialled.probes.clone().ping(v1::PingRequest {}).await)?;
+                    Ok(About { node: reply.node, version: reply.version })
+                }
+                Way::Through(through) => through.ping().await,
+            }
+        };
+        self.call(Kind::Ping, deadline, asked).await
     }
+}
+
+/// Where they come from.
+enum Source {
+    Stream(payload::Incoming<v1::Fragment>),
+    /// They have come.
+    Here(VecDeque<(u32, Result<FragmentFound, FetchFault>)>),
 }
 
 /// The fragments that a node sends. Dropping it ends the call.
 pub struct Fragments {
-    incoming: Option<payload::Incoming<v1::Fragment>>,
+    incoming: Option<Source>,
     node: Arc<Node>,
     each_max: Duration,
 }
@@ -485,7 +595,10 @@ pub struct Fragments {
 impl Fragments {
     /// The next one, with its place in what was wanted; `None`: all have come that will come.
     pub async fn next(&mut self) -> Option<Result<(u32, Result<FragmentFound, FetchFault>), PeerError>> {
-        let incoming = self.incoming.as_mut()?;
+        let incoming = match self.incoming.as_mut()? {
+            Source::Stream(incoming) => incoming,
+            Source::Here(fragments) => return fragments.pop_front().map(Ok),
+        };
         let error = match tokio::time::timeout(self.each_max, incoming.message()).await {
             Ok(Ok(Some(fragment))) => return Some(Ok(wire::fragment_found(fragment))),
             Ok(Ok(None)) => return None,
@@ -549,91 +662,4 @@ async fn probe(node: Weak<Node>) {
 
 fn started<D: Dialogue>(place: Place, pipe: PipeLoop<D>) -> Loop {
     Loop { place, run: Box::pin(pipe.run()) }
-}
-
-fn client(channel: Channel) -> PeersClient<Channel> {
-    PeersClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
-}
-
-/// A connection that is made when it is needed, again and again, by whoever runs it on `runtime`.
-fn channel(connector: &Connector, at: &PeerNode, purpose: Purpose, runtime: &Handle, frame_bytes: u32) -> Channel {
-    let (connector, at) = (connector.clone(), at.clone());
-    let dial = tower::service_fn(move |_: http::Uri| {
-        let (connector, at) = (connector.clone(), at.clone());
-        async move {
-            let PeerNode { node, region, address } = at;
-            let mut dialled = connector.connect(&address, &region.0, &node.0, CONNECT_MAX).await?;
-            purpose.say(&mut dialled).await.map_err(|cause| ConnectFault::Unreachable { address, cause })?;
-            Ok::<_, ConnectFault>(TokioIo::new(dialled))
-        }
-    });
-    // The authority plays no part: the connector knows where to go and whom to expect there.
-    Endpoint::from_static("http://peer")
-        .executor(On(runtime.clone()))
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(frame_bytes)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true)
-        .connect_with_connector_lazy(dial)
-}
-
-/// Runs a connection's own tasks on one of our runtimes.
-#[derive(Clone)]
-struct On(Handle);
-
-impl<F> hyper::rt::Executor<F> for On
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
-}
-
-#[derive(Debug)]
-struct Raft;
-
-impl Dialogue for Raft {
-    type Ask = v1::RaftFrame;
-    type Answer = v1::RaftFrame;
-    const TELLS_OF_HEALTH: bool = false;
-
-    fn number(ask: &mut v1::RaftFrame, number: u64) {
-        ask.request = number;
-    }
-
-    fn number_of(answer: &v1::RaftFrame) -> u64 {
-        answer.request
-    }
-
-    async fn open(channel: Channel, asks: ReceiverStream<v1::RaftFrame>) -> Result<Streaming<v1::RaftFrame>, Status> {
-        client(channel).raft(asks).await.map(tonic::Response::into_inner)
-    }
-}
-
-#[derive(Debug)]
-struct Puts;
-
-impl Dialogue for Puts {
-    type Ask = v1::PutFragment;
-    type Answer = v1::PutFragmentAck;
-    const TELLS_OF_HEALTH: bool = true;
-
-    fn number(ask: &mut v1::PutFragment, number: u64) {
-        ask.request = number;
-    }
-
-    fn number_of(answer: &v1::PutFragmentAck) -> u64 {
-        answer.request
-    }
-
-    async fn open(
-        channel: Channel,
-        asks: ReceiverStream<v1::PutFragment>,
-    ) -> Result<Streaming<v1::PutFragmentAck>, Status> {
-        client(channel).put_fragments(asks).await.map(tonic::Response::into_inner)
-    }
 }

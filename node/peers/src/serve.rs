@@ -25,6 +25,7 @@ use strongroom_proto::v1::peers_server::{self, PeersServer};
 use strongroom_proto_identity::spiffe::SpiffeId;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::dial::{GET_FRAGMENTS, MESSAGE_BYTES_MAX};
 use crate::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use crate::incidents::Incidents;
 use crate::message::{
@@ -32,7 +33,6 @@ use crate::message::{
     Queried, RaftMessage, SignedReport,
 };
 use crate::metrics::Incident;
-use crate::peers::{GET_FRAGMENTS, MESSAGE_BYTES_MAX};
 use crate::wire;
 
 /// What one stream may have under way here: enough to fill a group commit, not enough to fill the memory.
