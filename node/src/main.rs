@@ -8,7 +8,6 @@ mod demo;
 mod dev;
 mod doctor;
 mod found;
-mod founding;
 mod fsck;
 mod init;
 mod inspect;

@@ -53,6 +53,7 @@ use strongroom_service::collect::Collector;
 use strongroom_service::decide::Decider;
 use strongroom_service::expire::Expirer;
 use strongroom_service::follow::{self, Follow};
+use strongroom_service::founding;
 use strongroom_service::gate::Gate;
 use strongroom_service::gather::Gather;
 use strongroom_service::keeping::Keeper;
@@ -87,7 +88,7 @@ use crate::found::root_file;
 use crate::origin::Origin;
 use crate::processes::PID_FILE;
 use crate::settings::{NodeSettings, Timing, endpoint};
-use crate::{founding, kill_switch, metrics};
+use crate::{kill_switch, metrics};
 
 /// Lanes that encode and rebuild: as many as there are cores on small machines.
 const CODING_LANES: usize = 2;

@@ -1,7 +1,7 @@
 //! The first entry of the cluster group: whoever leads it before it is founded proposes the genesis. The rules take it
 //! once; the same again changes nothing.
 //!
-//! Not here: making a genesis (`found.rs`), founding shards (`node/service`, worker *tenants*).
+//! Not here: making a genesis (`strongroomd init`), founding shards (worker *tenants*, `tenants.rs`).
 
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use strongroom_core::entry::{EntryCommand, NodeCommand};
 use strongroom_core::genesis::Genesis;
 use strongroom_core::query::{Answer, Query};
 use strongroom_format::id::GroupId;
-use strongroom_service::propose::Proposer;
-use strongroom_service::reads::Reads;
+
+use crate::propose::Proposer;
+use crate::reads::Reads;
 
 /// How often it is looked whether the group is founded.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

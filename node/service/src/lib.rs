@@ -82,6 +82,7 @@ pub mod collect;
 pub mod decide;
 pub mod expire;
 pub mod follow;
+pub mod founding;
 pub mod gate;
 pub mod gather;
 pub mod handover;
