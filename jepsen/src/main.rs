@@ -11,10 +11,9 @@
 //! function over the history; `judge FILE` runs them again. A run proves nothing unless its faults took effect and
 //! something succeeded meanwhile: then it fails, whatever the laws say.
 //!
-//! `crash-images` is another thing: one store at a time on a simulated disk, in this process (`jepsen/sim`). So is `mutants`:
-//! it plants bugs in a copy of the tree and asks whether the suite sees them.
-//!
-//! Not here yet: simulation of whole clusters (RESILIENCE.md says what belongs here).
+//! `crash-images` and `sim` are other things: one store at a time on a simulated disk, and whole clusters on simulated
+//! machines, in this process (`jepsen/sim`). So is `mutants`: it plants bugs in a copy of the tree and asks whether the suite
+//! sees them.
 
 mod attack;
 mod binaries;
@@ -44,6 +43,7 @@ mod report;
 mod rot;
 mod run;
 mod scan;
+mod sims;
 mod site;
 mod strike;
 mod switch;
@@ -129,6 +129,27 @@ enum Command {
     },
     /// Plant bugs in a copy of the tree, one after the other, and see which of them the suite catches.
     Mutants(mutants::Options),
+    /// Run whole clusters in this process, with simulated disks, networks and clocks; the same seed is the same run.
+    Sim {
+        /// How many seeds.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+        /// The first seed; the next has the next number.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// Run each seed twice and compare the traces.
+        #[arg(long)]
+        check_replay: bool,
+        /// Take faults away from this failing seed as long as it fails, and tell what is left.
+        #[arg(long, conflicts_with_all = ["seeds", "from", "check_replay", "tell"])]
+        shrink: Option<u64>,
+        /// Run this seed alone and tell its whole story.
+        #[arg(long, conflicts_with_all = ["seeds", "from", "check_replay"])]
+        tell: Option<u64>,
+        /// How many seeds run at once; by default as many as there are cores.
+        #[arg(long)]
+        threads: Option<usize>,
+    },
     /// Judge a history again.
     Judge {
         /// A `history.jsonl`.
@@ -208,6 +229,10 @@ fn main() -> ExitCode {
         Command::Mutants(options) => mutants::run(&options),
         Command::Judge { history, html } => judge(&history, html.as_deref()),
         Command::Export { history, edn, porcupine } => export(&history, edn.as_deref(), porcupine.as_deref()),
+        Command::Sim { shrink: Some(seed), .. } => Ok(sims::shrink(seed)),
+        Command::Sim { tell: Some(seed), .. } => Ok(sims::tell(seed)),
+        Command::Sim { seeds, from, check_replay, threads, .. } => sims::run(seeds, from, check_replay, threads),
+        Command::Judge { history } => judge(&history),
         Command::Network(command) => network::commands::run(&command),
         Command::ThreeMachines { between_regions, timing, seed, idle_s, load_mib, page, keep } => {
             between_regions.link().and_then(|between_regions| {
@@ -269,6 +294,9 @@ mod tests {
         assert!(parse("x run --minutes 1 --seed 7 --workload trees,thief --attack kill").is_ok());
         assert!(parse("x crash-images 1000 --seed 7 --store log,chunks").is_ok());
         assert!(parse("x crash-images 1000 --store tape").is_err());
+        assert!(parse("x sim --seeds 5 --from 7 --check-replay").is_ok());
+        assert!(parse("x sim --shrink 7").is_ok());
+        assert!(parse("x sim --shrink 7 --seeds 5").is_err());
         assert!(parse("x run --workload registers-not-built").is_err());
         assert!(parse("x run --attack meteor").is_err());
         assert!(parse("x export h --edn e --porcupine p").is_ok() && parse("x export h --edn e").is_ok());

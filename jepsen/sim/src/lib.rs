@@ -1,4 +1,5 @@
-//! Crash images: the node's real stores on a simulated disk, crashed at seeded moments and opened by their own recovery.
+//! The node's own code on simulated machines: whole clusters (`simulation.rs`), and crash images of single stores, crashed
+//! at seeded moments and opened by their own recovery:
 //!
 //! ```text
 //!   campaign    many images, on threads                       who asks: `strongroom-jepsen crash-images`, tests
@@ -15,7 +16,7 @@
 //! Promises: everything follows from the seed, so a failing image comes again; an image judges only what a store promised
 //! in words: nothing acknowledged is lost, nothing is invented, order holds, it opens.
 //!
-//! Not here: networks, elections, clocks, many nodes in one process (RESILIENCE.md, layer 2).
+//! Not here: real processes, disks and networks (`jepsen`).
 
 mod append;
 pub mod campaign;
@@ -28,6 +29,7 @@ pub mod image;
 pub mod lies;
 mod log;
 mod machine;
+pub mod simulation;
 mod snapshot;
 mod state;
 mod world;
