@@ -48,7 +48,7 @@ pub(crate) struct GaveUp;
 
 /// What came of one attempt.
 enum Attempt {
-    Known(Outcome),
+    Known(Box<Outcome>),
     /// Surely nothing happened.
     Nothing,
     Unknown,
@@ -96,7 +96,7 @@ impl Caller {
     async fn entered(&mut self, ask: Ask) -> Attempt {
         match self.attempt(ask).await {
             Some(Said::Entered(Ok(applied))) => match applied.outcomes.into_iter().next() {
-                Some(outcome) => Attempt::Known(outcome),
+                Some(outcome) => Attempt::Known(Box::new(outcome)),
                 None => Attempt::Unknown,
             },
             Some(Said::Entered(Err(fault))) => match fault {
@@ -115,8 +115,8 @@ impl Caller {
     pub(crate) async fn until_known(&mut self, ask: Ask) -> Result<Outcome, GaveUp> {
         for _ in 0..ATTEMPTS_MAX {
             match self.entered(ask.clone()).await {
-                Attempt::Known(Outcome::Refused(Refusal::Unattested)) => self.elsewhere().await,
-                Attempt::Known(outcome) => return Ok(outcome),
+                Attempt::Known(outcome) if is_unattested(&outcome) => self.elsewhere().await,
+                Attempt::Known(outcome) => return Ok(*outcome),
                 Attempt::Nothing | Attempt::Unknown => self.elsewhere().await,
             }
         }
@@ -178,7 +178,8 @@ impl Caller {
         };
         for _ in 0..ATTEMPTS_MAX {
             match self.entered(ask.clone()).await {
-                Attempt::Known(Outcome::Refused(Refusal::Unattested)) | Attempt::Nothing => self.elsewhere().await,
+                Attempt::Known(outcome) if is_unattested(&outcome) => self.elsewhere().await,
+                Attempt::Nothing => self.elsewhere().await,
                 Attempt::Known(outcome) => {
                     self.heard(session, sequence, &outcome);
                     // now and then somebody is told twice
@@ -188,7 +189,7 @@ impl Caller {
                             self.heard(session, sequence, &again);
                         }
                     }
-                    return Ok(outcome);
+                    return Ok(*outcome);
                 }
                 Attempt::Unknown => {
                     self.elsewhere().await;
@@ -212,7 +213,7 @@ impl Caller {
         let command = self.tenant.command(session.group, self.who, Some(session.session), asks, body);
         let ask = Ask::Submit { group: session.group, commands: vec![command] };
         let Attempt::Known(outcome) = self.entered(ask).await else { return None };
-        let outcome = match outcome {
+        let outcome = match *outcome {
             Outcome::Done(Done::Asked { outcome }) => codec::decode::<Outcome>(&outcome).ok()?,
             Outcome::Done(Done::NeverApplied) => Outcome::Refused(Refusal::Withdrawn),
             other @ (Outcome::Refused(Refusal::SessionEnded) | Outcome::Forgotten) => other,
@@ -225,4 +226,9 @@ impl Caller {
     fn heard(&self, session: &Session, sequence: u64, outcome: &Outcome) {
         self.promises.outcome(session.group, session.session, sequence, outcome);
     }
+}
+
+/// Nothing was decided: whoever entered it collects signatures again.
+fn is_unattested(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(Refusal::Unattested))
 }

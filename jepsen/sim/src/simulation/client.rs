@@ -103,13 +103,10 @@ pub(crate) async fn write(mut caller: Caller, placed: Placed, lock_ms: u64, prog
         let mut backup = Backup::new(&mut caller, &placed, open, number);
         let made = backup.make(lock_ms).await;
         let open = backup.sessions.get(&placed.home).copied();
-        match made {
-            Ok(true) => {
-                progress.commits.fetch_add(1, Ordering::Relaxed);
-                session = open.filter(|_| !caller.dice.one_in(8));
-            }
-            // whatever was wrong with it: another session
-            Ok(false) | Err(GaveUp) => {}
+        // whatever is wrong with one that was not made: another session
+        if made == Ok(true) {
+            progress.commits.fetch_add(1, Ordering::Relaxed);
+            session = open.filter(|_| !caller.dice.one_in(8));
         }
         if caller.dice.one_in(3) {
             look(&mut caller, &placed, &progress).await;

@@ -102,7 +102,7 @@ impl Ledger {
         let known = *applied.at.entry(index).or_insert(hash);
         let is_first = applied.newest < index;
         applied.newest = applied.newest.max(index);
-        let due = is_first && index % LAWS_EVERY == 0;
+        let due = is_first && index.is_multiple_of(LAWS_EVERY);
         if is_first {
             inner.entries += 1;
             let short = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
