@@ -285,7 +285,7 @@ fn laws(page: &mut String, verdicts: &BTreeMap<&'static str, Verdict>, events: u
     }
     let silent: Vec<&str> = LAWS.iter().map(|(law, _)| *law).filter(|law| !verdicts.contains_key(law)).collect();
     if !silent.is_empty() {
-        write!(page, "<p class=\"soft\">Not part of this run: {}.</p>\n", silent.join(", ")).expect(FITS);
+        writeln!(page, "<p class=\"soft\">Not part of this run: {}.</p>", silent.join(", ")).expect(FITS);
     }
 }
 

@@ -232,7 +232,6 @@ fn main() -> ExitCode {
         Command::Sim { shrink: Some(seed), .. } => Ok(sims::shrink(seed)),
         Command::Sim { tell: Some(seed), .. } => Ok(sims::tell(seed)),
         Command::Sim { seeds, from, check_replay, threads, .. } => sims::run(seeds, from, check_replay, threads),
-        Command::Judge { history } => judge(&history),
         Command::Network(command) => network::commands::run(&command),
         Command::ThreeMachines { between_regions, timing, seed, idle_s, load_mib, page, keep } => {
             between_regions.link().and_then(|between_regions| {

@@ -100,7 +100,7 @@ pub fn draw(page: &mut String, all: &[Call<'_>], faults: &[Fault<'_>], end_ns: u
         }
         text
     };
-    write!(page, "{}</svg><div class=\"key\">{KEY_OUTCOMES}</div></div>\n", axis(tall)).expect(FITS);
+    writeln!(page, "{}</svg><div class=\"key\">{KEY_OUTCOMES}</div></div>", axis(tall)).expect(FITS);
 
     let slowest =
         columns.iter().filter_map(|column| column.latencies_ms.last()).fold(10.0, |most: f64, ms| ms.max(most));
@@ -145,7 +145,7 @@ pub fn draw(page: &mut String, all: &[Call<'_>], faults: &[Fault<'_>], end_ns: u
         }
         write!(page, "<path class=\"{class}\" d=\"{path}\"/>").expect(FITS);
     }
-    write!(page, "{}</svg><div class=\"key\">{KEY_LATENCIES}</div></div>\n", axis(tall)).expect(FITS);
+    writeln!(page, "{}</svg><div class=\"key\">{KEY_LATENCIES}</div></div>", axis(tall)).expect(FITS);
 }
 
 const KEY_LATENCIES: &str = "<span><i style=\"background:var(--ok)\"></i>median</span>\

@@ -17,6 +17,8 @@ pub const WORDS: [&str; 2] = [ADD, ELEMENTS];
 
 /// Which set: its tenant and its name.
 type Set<'a> = (&'a str, &'a str);
+/// One listing: the call, and how often each element was shown.
+type Read<'a> = (Call<'a>, HashMap<&'a str, u64>);
 
 /// Judges the history.
 pub fn judge(events: &[Event]) -> Verdict {
@@ -29,7 +31,7 @@ pub fn judge(events: &[Event]) -> Verdict {
         elements.entry(set).or_default().entry(element).or_default().push(call);
     }
     let mut evidence = Vec::new();
-    let mut reads: BTreeMap<Set<'_>, Vec<(Call<'_>, HashMap<&str, u64>)>> = BTreeMap::new();
+    let mut reads: BTreeMap<Set<'_>, Vec<Read<'_>>> = BTreeMap::new();
     for call in calls(events, &[ELEMENTS, VAULTS]) {
         let Some(end) = call.done() else { continue };
         let (set, seen) = match call.invoke.f.as_str() {

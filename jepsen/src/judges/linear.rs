@@ -423,10 +423,15 @@ fn agrees(read: &Op, state: &Possibility) -> bool {
     value == state.value && same_version
 }
 
+/// Value, version, and what else was done: possibilities that agree in these can be compared.
+type Rest = (u32, Option<u64>, u128);
+/// Reads that took effect, unknown calls that were used, sets that nobody saw yet.
+type Spent = (u128, u128, u32);
+
 /// Possibilities of which none can do all that another can.
 #[derive(Default)]
 struct Kept {
-    by_rest: HashMap<(u32, Option<u64>, u128), Vec<(u128, u128, u32)>>,
+    by_rest: HashMap<Rest, Vec<Spent>>,
     count: usize,
 }
 
