@@ -1,7 +1,9 @@
 //! How fast a tenant may send to this node: a bucket each, filled at the tenant's rate, emptied by what comes.
 //!
-//!     blob ─▶ in the bucket? ─▶ taken
-//!              └ no ─▶ a wait, as long as others do not wait too long already ─▶ or refused, with when to come again
+//! ```text
+//! blob ─▶ in the bucket? ─▶ taken
+//!          └ no ─▶ a wait, as long as others do not wait too long already ─▶ or refused, with when to come again
+//! ```
 //!
 //! Promises: over any time no tenant gets more than its rate and one bucket; one that is full slows nobody else. A wait holds
 //! its upload up, and its sender with it: so a rate costs time and no work twice. Not here: who may how much (an operator
