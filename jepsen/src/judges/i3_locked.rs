@@ -43,7 +43,7 @@ pub fn judge(events: &[Event]) -> Verdict {
 
 /// Until when it must be there, by who promised: each promise by the index of its beginning.
 fn until(story: &Story<'_>) -> BTreeMap<u64, u64> {
-    let began = story.began_at_least_ns();
+    let began = story.began_at_least_ns(u64::MAX);
     let mut until = BTreeMap::new();
     let kept = Lock::of(&story.keep.invoke.argument);
     if 0 < kept.mode {

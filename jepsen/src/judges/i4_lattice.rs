@@ -44,7 +44,6 @@ fn is_less(lock: Lock, than: Lock) -> bool {
 
 fn locks(story: &Story<'_>, evidence: &mut Vec<String>) {
     let snapshot = story.snapshot;
-    let began = story.began_at_least_ns();
     let kept = Lock::of(&story.keep.invoke.argument);
     // What was acknowledged or shown before a call began.
     let least = |call: &Call<'_>| {
@@ -53,6 +52,7 @@ fn locks(story: &Story<'_>, evidence: &mut Vec<String>) {
         let longer = longer.map(|extend| Lock::of(&extend.invoke.argument));
         longer.chain(shown.map(|end| Lock::of(&end.value["lock"]))).fold(kept, Lock::join)
     };
+    let may_be_over = |lock: Lock, at_ns: u64| later(story.began_at_least_ns(at_ns), lock.seconds) <= at_ns;
     let may_be_weaker = |call: &Call<'_>| {
         let end = call.end.unwrap_or(call.invoke).time_ns;
         story.with(WEAKEN).filter(|weaken| !weaken.is_refused()).any(|weaken| {
@@ -63,8 +63,7 @@ fn locks(story: &Story<'_>, evidence: &mut Vec<String>) {
     for show in story.with(SHOW) {
         let Some(end) = show.done() else { continue };
         let (least, lock) = (least(show), Lock::of(&end.value["lock"]));
-        let is_over = later(began, least.seconds) <= end.time_ns;
-        if is_less(lock, least) && !is_over && !may_be_weaker(show) {
+        if is_less(lock, least) && !may_be_over(least, end.time_ns) && !may_be_weaker(show) {
             evidence.push(format!("event {}: the lock of {snapshot} is {lock:?}, and was {least:?}", end.index));
         }
     }
@@ -78,7 +77,11 @@ fn locks(story: &Story<'_>, evidence: &mut Vec<String>) {
         if extend.invoke.argument["seconds"].is_null() {
             wanted.seconds = least.seconds;
         }
-        if is_less(wanted, least) && !may_be_weaker(extend) {
+        // Where it is over, a new one begins, as short as the vault lets it be.
+        if is_less(wanted, least)
+            && !may_be_over(least, extend.done().map_or(0, |end| end.time_ns))
+            && !may_be_weaker(extend)
+        {
             evidence.push(format!("{}: {wanted:?} was accepted for {snapshot} after {least:?}", extend.name()));
         }
     }

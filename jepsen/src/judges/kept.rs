@@ -97,11 +97,14 @@ impl<'a> Story<'a> {
         })
     }
 
-    /// Its lock cannot have begun before this moment of true time: it was not yet made, or an answer said that it had not.
-    pub fn began_at_least_ns(&self) -> u64 {
+    /// Its lock cannot have begun before this moment of true time: it was not yet made, or an answer said that it had not;
+    /// as far as is known at a moment. Where there is no lock any more, none has yet to begin.
+    pub fn began_at_least_ns(&self, known_at_ns: u64) -> u64 {
+        let says_so = |lock: &Value| lock["mode"].is_string() && lock["begun"] == Value::Bool(false);
         let not_begun = self
             .with(SHOW)
-            .filter(|show| show.done().is_some_and(|end| end.value["lock"]["begun"] == Value::Bool(false)));
+            .filter(|show| show.invoke.time_ns <= known_at_ns)
+            .filter(|show| show.done().is_some_and(|end| says_so(&end.value["lock"])));
         not_begun.map(|show| show.invoke.time_ns).fold(self.keep.invoke.time_ns, u64::max)
     }
 }
