@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 /// Laws of states (`node/core/src/laws`) by the law of histories that they serve.
 const OF_STATES: &[(&str, &[&str])] = &[
     ("I2", &["all_below_a_part_exists", "every_blob_can_be_opened", "wholes_are_all_or_nothing"]),
-    ("I3", &["locked_snapshots_stay", "locks_are_whole"]),
+    ("I3", &["locked_snapshots_stay", "locks_are_whole", "policies_end_what_nothing_keeps"]),
     ("I4", &["locks_only_grow", "locked_vaults_get_stricter"]),
     ("I5", &["clock_is_never_ahead", "no_voter_keeps_time_in_hand", "time_never_goes_back", "voters_are_remembered"]),
     ("I6", &["tenants_are_apart", "identities_are_never_given_again", "issuers_only_tighten", "tokens_are_used_once"]),
