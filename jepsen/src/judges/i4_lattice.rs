@@ -45,14 +45,24 @@ fn is_less(lock: Lock, than: Lock) -> bool {
 fn locks(story: &Story<'_>, evidence: &mut Vec<String>) {
     let snapshot = story.snapshot;
     let kept = Lock::of(&story.keep.invoke.argument);
-    // What was acknowledged or shown before a call began.
-    let least = |call: &Call<'_>| {
-        let longer = story.with(EXTEND).filter(|extend| extend.done().is_some() && extend.is_before(call));
-        let shown = story.with(SHOW).filter(|show| show.is_before(call)).filter_map(|show| show.done());
-        let longer = longer.map(|extend| Lock::of(&extend.invoke.argument));
-        longer.chain(shown.map(|end| Lock::of(&end.value["lock"]))).fold(kept, Lock::join)
-    };
     let may_be_over = |lock: Lock, at_ns: u64| later(story.began_at_least_ns(at_ns), lock.seconds) <= at_ns;
+    // What was acknowledged or shown before a call began; where it was over, another one may have begun.
+    let least = |call: &Call<'_>| {
+        let changes = story.calls.iter().filter(|change| change.is_before(call)).filter_map(|change| {
+            let end = change.done()?;
+            let lock = match change.invoke.f.as_str() {
+                EXTEND => Lock::of(&change.invoke.argument),
+                SHOW => Lock::of(&end.value["lock"]),
+                _ => return None,
+            };
+            Some((end.time_ns, lock))
+        });
+        let mut changes: Vec<(u64, Lock)> = changes.collect();
+        changes.sort_by_key(|(at_ns, _)| *at_ns);
+        changes.into_iter().fold(kept, |least, (at_ns, lock)| {
+            if is_less(lock, least) && may_be_over(least, at_ns) { lock } else { least.join(lock) }
+        })
+    };
     let may_be_weaker = |call: &Call<'_>| {
         let end = call.end.unwrap_or(call.invoke).time_ns;
         story.with(WEAKEN).filter(|weaken| !weaken.is_refused()).any(|weaken| {
