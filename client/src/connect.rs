@@ -134,6 +134,12 @@ impl Nodes {
         }
     }
 
+    /// Whether a node failed lately.
+    pub(crate) fn is_suspect(&self, endpoint: &str) -> bool {
+        let until = self.lock().get(endpoint).and_then(|node| node.suspect_until);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
     /// A client of the tenant plane at one endpoint.
     pub(crate) fn vaults(&self, endpoint: &str) -> Result<VaultsClient<Channel>> {
         Ok(VaultsClient::new(self.channel(endpoint)?)

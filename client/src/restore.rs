@@ -59,7 +59,8 @@ pub use self::streams::{RestoredStreams, one_stream_at_a_time};
 pub use self::write::DamagedFile;
 
 use self::book::Book;
-use self::fetch::{Sink, Stats, fetch};
+use self::fetch::fetch;
+use self::fetch::opening::{Sink, Stats};
 use self::layout::{Layout, RunIndex};
 use self::path::TreePath;
 use self::plan::Plan;

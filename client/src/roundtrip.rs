@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use strongroom_format::chunk::Chunking;
+use strongroom_format::code::Code;
 use strongroom_format::id::GroupId;
 use strongroom_format::manifest::decode::{Decoder, Item, Limits};
 use strongroom_format::manifest::encode::Encoder;
@@ -27,7 +28,7 @@ use crate::backup::walk::Walk;
 use crate::backup::{Bounds, Source};
 use crate::progress::Progress;
 use crate::restore::layout::{Layout, RunIndex};
-use crate::restore::open::{NotTaken, dek_of, take};
+use crate::restore::open::{NotTaken, Sealed, take};
 use crate::restore::others::{make_names, make_others};
 use crate::restore::plan::Plan;
 use crate::restore::selection::Selection;
@@ -61,8 +62,23 @@ impl Held {
     }
 
     fn open(&self, at: usize, blob: &[u8]) -> Result<Vec<u8>, NotTaken> {
-        let dek = dek_of(blob).map_err(|fault| NotTaken::AnotherBlob(fault.to_string()))?;
-        take(&self.dek, Kind::Data, &self.keys.id_key, &self.context(at, dek), &self.blobs[at].0, blob)
+        let whole = self.take(at, &Sealed::Whole(Bytes::copy_from_slice(blob)));
+        if blob.len() != self.blobs[at].0.stored_bytes as usize {
+            return whole;
+        }
+        // As it comes from four members, in data fragments.
+        let piece_bytes = Code { k: 4, m: 2 }.fragment_bytes(u32::try_from(blob.len()).unwrap()) as usize;
+        let mut padded = blob.to_vec();
+        padded.resize(4 * piece_bytes, 0);
+        let pieces = self.take(at, &Sealed::Pieces(padded.chunks(piece_bytes).map(Bytes::copy_from_slice).collect()));
+        assert_eq!(pieces.as_ref().ok(), whole.as_ref().ok());
+        assert!(!matches!(pieces, Err(NotTaken::BadBlob(_))), "pieces blame nobody");
+        whole
+    }
+
+    fn take(&self, at: usize, sealed: &Sealed) -> Result<Vec<u8>, NotTaken> {
+        let dek = sealed.dek().map_err(|fault| NotTaken::AnotherBlob(fault.to_string()))?;
+        take(&self.dek, Kind::Data, &self.keys.id_key, &self.context(at, dek), &self.blobs[at].0, sealed)
     }
 }
 

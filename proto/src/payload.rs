@@ -63,14 +63,24 @@ impl Payload for v1::Fragment {
 
 impl Payload for v1::FetchRunReply {
     fn cut(&self) -> Option<(BytesMut, Bytes)> {
-        let Some(What::Blob(fetched)) = &self.what else { return None };
-        let payload = fetched.blob.clone();
         let mut inner = BytesMut::with_capacity(32);
-        v1::FetchedBlob { position: fetched.position, blob: Bytes::new() }.encode_raw(&mut inner);
-        inner.put_u8(key(2));
+        let (number, payload) = match self.what.as_ref()? {
+            What::Blob(v1::FetchedBlob { position, blob }) => {
+                v1::FetchedBlob { position: *position, blob: Bytes::new() }.encode_raw(&mut inner);
+                inner.put_u8(key(2));
+                (1, blob.clone())
+            }
+            What::Fragment(v1::FetchedFragment { position, index, payload }) => {
+                v1::FetchedFragment { position: *position, index: *index, payload: Bytes::new() }
+                    .encode_raw(&mut inner);
+                inner.put_u8(key(3));
+                (4, payload.clone())
+            }
+            What::Lost(_) | What::Stats(_) => return None,
+        };
         encode_varint(payload.len() as u64, &mut inner);
         let mut head = BytesMut::with_capacity(inner.len() + 16);
-        head.put_u8(key(1));
+        head.put_u8(key(number));
         encode_varint((inner.len() + payload.len()) as u64, &mut head);
         head.put(inner);
         Some((head, payload))
@@ -421,9 +431,16 @@ mod tests {
     fn replies() -> Vec<v1::FetchRunReply> {
         let blob = |position, bytes: usize| v1::FetchedBlob { position, blob: vec![9; bytes].into() };
         let lost = v1::LostBlob { position: 3, why: "gone".into(), away: true };
-        [What::Blob(blob(0, 0)), What::Blob(blob(1, 1)), What::Blob(blob(300, 200_000)), What::Lost(lost)]
-            .map(|what| v1::FetchRunReply { what: Some(what) })
-            .into()
+        let fragment = |index, bytes: usize| v1::FetchedFragment { position: 5, index, payload: vec![8; bytes].into() };
+        let whats = [
+            What::Blob(blob(0, 0)),
+            What::Blob(blob(1, 1)),
+            What::Blob(blob(300, 200_000)),
+            What::Lost(lost),
+            What::Fragment(fragment(0, 0)),
+            What::Fragment(fragment(3, 70_000)),
+        ];
+        whats.map(|what| v1::FetchRunReply { what: Some(what) }).into()
     }
 
     fn together(message: &impl Payload) -> Vec<u8> {

@@ -10,7 +10,7 @@ use strongroom_format::id::{ChunkId, GroupId};
 use strongroom_format::manifest::entry::{Piece, Run};
 use strongroom_format::placement::group_of_run;
 
-use super::fetch::WantedRun;
+use super::fetch::work::WantedRun;
 use super::gate::Gate;
 use super::index::{self, LeafAt, RunNode};
 use super::layout::{self, Layout, Part, RunIndex};

@@ -4,10 +4,11 @@
 //! vault, domain, chunk or kind does not open, however good it is elsewhere (N41); nothing is inflated beyond what was
 //! declared (N114). Not here: where else to look (`fetch.rs`).
 
+use bytes::Bytes;
 use strongroom_format::chunk::{chunk_id, manifest_chunk_id};
 use strongroom_format::id::DekId;
 use strongroom_format::keys::IdKey;
-use strongroom_format::seal::{BlobError, BlobHeader, Context, Dek, Kind, blob_id, open};
+use strongroom_format::seal::{BlobError, BlobHeader, Context, Dek, HEADER_BYTES, Kind, blob_id, open, open_body};
 use strongroom_format::tree::LeafEntry;
 
 use crate::aead::Fast;
@@ -21,21 +22,64 @@ pub(crate) enum NotTaken {
     BadBlob(String),
 }
 
-/// The key that a blob says it is sealed under; believed only after it opened.
-pub(crate) fn dek_of(blob: &[u8]) -> Result<DekId, BlobError> {
-    Ok(BlobHeader::parse(blob)?.dek)
+/// A blob as it came.
+pub(crate) enum Sealed {
+    /// In one piece.
+    Whole(Bytes),
+    /// Its data fragments in order, the last ones padded.
+    Pieces(Vec<Bytes>),
 }
 
-/// The chunk of a blob.
+impl Sealed {
+    /// The key that it says it is sealed under; believed only after it opened.
+    pub(crate) fn dek(&self) -> Result<DekId, BlobError> {
+        let header = match self {
+            Self::Whole(blob) => BlobHeader::parse(blob)?,
+            Self::Pieces(pieces) => BlobHeader::parse(&lay(pieces, HEADER_BYTES).0)?,
+        };
+        Ok(header.dek)
+    }
+
+    /// How many bytes it holds.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Whole(blob) => blob.len(),
+            Self::Pieces(pieces) => pieces.iter().map(Bytes::len).sum(),
+        }
+    }
+}
+
+/// Puts the first bytes of pieces together: those of the header, and those behind it.
+fn lay(pieces: &[Bytes], bytes: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    let mut body = Vec::with_capacity(bytes.saturating_sub(HEADER_BYTES));
+    for piece in pieces {
+        let left = bytes - header.len() - body.len();
+        let piece = &piece[..piece.len().min(left)];
+        let (first, rest) = piece.split_at(piece.len().min(HEADER_BYTES - header.len()));
+        header.extend_from_slice(first);
+        body.extend_from_slice(rest);
+    }
+    (header, body)
+}
+
+/// The chunk of a blob. Of pieces that do not open nobody knows whether they are the blob: that shows when it comes whole.
 pub(crate) fn take(
     dek: &Dek,
     kind: Kind,
     id_key: &IdKey,
     context: &Context,
     entry: &LeafEntry,
-    blob: &[u8],
+    sealed: &Sealed,
 ) -> Result<Vec<u8>, NotTaken> {
-    let fault = match open(&Fast, dek, kind, context, blob) {
+    let opened = match sealed {
+        Sealed::Whole(blob) => open(&Fast, dek, kind, context, blob),
+        Sealed::Pieces(pieces) => {
+            let (header, body) = lay(pieces, entry.stored_bytes as usize);
+            BlobHeader::parse(&header).and_then(|header| open_body(&Fast, dek, kind, context, &header, body))
+        }
+    };
+    let fault = match opened {
         Ok(plaintext) => {
             let id = match kind {
                 Kind::Manifest => manifest_chunk_id(id_key, &plaintext),
@@ -48,5 +92,32 @@ pub(crate) fn take(
         }
         Err(fault) => fault.to_string(),
     };
-    Err(if blob_id(blob) == entry.blob { NotTaken::BadBlob(fault) } else { NotTaken::AnotherBlob(fault) })
+    Err(match sealed {
+        Sealed::Whole(blob) if blob_id(blob) == entry.blob => NotTaken::BadBlob(fault),
+        Sealed::Whole(_) | Sealed::Pieces(_) => NotTaken::AnotherBlob(fault),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// However small the pieces are, they are laid out as the blob lies, without its padding.
+        #[test]
+        fn pieces_are_laid_out_as_the_blob_lies(
+            blob in proptest::collection::vec(any::<u8>(), HEADER_BYTES..2000), piece_bytes in 1_usize..700
+        ) {
+            let mut padded = blob.clone();
+            padded.resize(blob.len().next_multiple_of(piece_bytes) + piece_bytes, 0);
+            let pieces: Vec<Bytes> = padded.chunks(piece_bytes).map(Bytes::copy_from_slice).collect();
+            let (header, body) = lay(&pieces, blob.len());
+            prop_assert_eq!(&header, &blob[..HEADER_BYTES]);
+            prop_assert_eq!(&body, &blob[HEADER_BYTES..]);
+        }
+    }
 }

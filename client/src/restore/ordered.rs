@@ -15,7 +15,9 @@ use strongroom_format::seal::Kind;
 use tokio::task::JoinSet;
 
 use super::book::Book;
-use super::fetch::{Found, Sink, Stats, WantedRun, fetch};
+use super::fetch::opening::{Sink, Stats};
+use super::fetch::work::WantedRun;
+use super::fetch::{Found, fetch};
 use super::gate::Gate;
 use super::layout::Part;
 use crate::error::{Error, Result};

@@ -10,7 +10,9 @@ use strongroom_format::manifest::ManifestError;
 use strongroom_format::manifest::decode::{Decoder, Item, Limits};
 use strongroom_format::seal::Kind;
 
-use super::fetch::{Found, Sink, Stats, WantedRun, fetch};
+use super::fetch::opening::{Sink, Stats};
+use super::fetch::work::WantedRun;
+use super::fetch::{Found, fetch};
 use super::gate::Gate;
 use super::index::{self, LeafAt, RunNode};
 use crate::error::{Error, Result};

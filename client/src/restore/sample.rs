@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::fetch::Sink;
+use super::fetch::opening::Sink;
 use super::layout::{Layout, Part, RunIndex};
 use super::write::DamagedFile;
 use crate::error::Result;

@@ -402,10 +402,13 @@ fn step(claim: &Claim, group: GroupId, message: pb::UploadRequest) -> Result<Ste
     }
 }
 
-/// Counts a blob that leaves.
+/// Counts what leaves.
 fn sent_back(group: GroupId, reply: &Result<pb::FetchRunReply, Status>) {
-    if let Ok(pb::FetchRunReply { what: Some(pb::fetch_run_reply::What::Blob(blob)) }) = reply {
-        metrics::sent_back(group.0, blob.blob.len());
+    use pb::fetch_run_reply::What;
+    match reply {
+        Ok(pb::FetchRunReply { what: Some(What::Blob(sent)) }) => metrics::sent_back(group.0, sent.blob.len()),
+        Ok(pb::FetchRunReply { what: Some(What::Fragment(sent)) }) => metrics::sent_back(group.0, sent.payload.len()),
+        Ok(pb::FetchRunReply { what: Some(What::Lost(_) | What::Stats(_)) | None }) | Err(_) => {}
     }
 }
 
@@ -420,7 +423,7 @@ async fn send(restores: &Restores, run: &Run, began: Instant, out: Out<pb::Fetch
     let forward = async {
         let mut first = true;
         while let Some(one) = fetched.recv().await {
-            match &one.blob {
+            match &one.piece {
                 Ok(_) => {}
                 Err(missing) if missing.away => {}
                 Err(_) => metrics::verification_failed(metrics::Check::Lost),

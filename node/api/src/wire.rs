@@ -17,7 +17,7 @@ use strongroom_proto::v1 as pb;
 use strongroom_service::catalog::SnapshotsWanted;
 use strongroom_service::gather::GatherStats;
 use strongroom_service::receipts::{LeavesPage, Proved};
-use strongroom_service::restore::{Fetched, NoBlob, NodesWanted, RunWanted};
+use strongroom_service::restore::{Fetched, Form, NoBlob, NodesWanted, Piece, RunWanted};
 use strongroom_service::status::{ClockStatus, NodeStatus, ShardStatus, Status as ClusterStatus};
 use strongroom_service::topology::{Shard, Topology};
 use strongroom_service::upload::{Open, Reply, Submit, Submitted};
@@ -388,15 +388,19 @@ pub fn run_wanted(request: pb::FetchRunRequest) -> Result<RunWanted, Status> {
         domain: id("domain", &request.domain, strongroom_format::id::DomainId::from_slice)?,
         leaf: id("leaf", &request.leaf, strongroom_format::id::TreeId::from_slice)?,
         positions: request.positions,
+        form: if request.fragments { Form::OwnFragments } else { Form::Blobs },
     })
 }
 
-/// A blob of a run.
+/// A blob of a run, or a fragment of it.
 pub fn fetched(fetched: Fetched) -> pb::FetchRunReply {
     use pb::fetch_run_reply::What;
-    let Fetched { position, blob } = fetched;
-    let what = match blob {
-        Ok(blob) => What::Blob(pb::FetchedBlob { position, blob }),
+    let Fetched { position, piece } = fetched;
+    let what = match piece {
+        Ok(Piece::Blob(blob)) => What::Blob(pb::FetchedBlob { position, blob }),
+        Ok(Piece::Fragment { index, payload }) => {
+            What::Fragment(pb::FetchedFragment { position, index: index.into(), payload })
+        }
         Err(NoBlob { why, away }) => What::Lost(pb::LostBlob { position, why: why.to_owned(), away }),
     };
     pb::FetchRunReply { what: Some(what) }

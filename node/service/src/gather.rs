@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, SelectAll};
+use futures_util::stream::{BoxStream, FuturesUnordered, SelectAll};
 use futures_util::{Stream, StreamExt};
-use strongroom_format::id::{Digest, NodeName, Slot, TenantId};
+use strongroom_format::id::{BlobId, Digest, NodeName, Slot, TenantId};
 use strongroom_peers::fault::FetchFault;
 use strongroom_peers::message::{FragmentFound, FragmentsWanted};
 use strongroom_peers::peers::Peers;
@@ -66,6 +66,16 @@ pub enum NotGathered {
     Lost,
     /// Somebody who should have a fragment did not say: it may come back.
     Away,
+}
+
+/// A fragment that lies here, by its blob's place in what was wanted.
+pub struct Own {
+    /// Its blob's place.
+    pub at: usize,
+    /// Which.
+    pub index: u8,
+    /// Its bytes, or why they are not there.
+    pub found: Result<FragmentFound, FetchFault>,
 }
 
 /// Gathers blobs. Clones are the same.
@@ -228,6 +238,17 @@ impl Gather {
             }
         }
         stats
+    }
+
+    /// What lies of each of these blobs in this node's own slot of the shard, in any order. Nobody else is asked, and
+    /// what was handed over to this node is not looked for.
+    pub fn own(&self, shard: &Shard, tenant: TenantId, blobs: Vec<BlobId>) -> BoxStream<'static, Own> {
+        let Some(slot) = shard.member(&self.me).map(|me| me.slot) else { return futures_util::stream::empty().boxed() };
+        let index_in = |blob: &BlobId| shard.code.index_in(slot, blob).expect("a member's slot is one of the code's");
+        let wanted: Vec<(BlobId, u8)> = blobs.into_iter().map(|blob| (blob, index_in(&blob))).collect();
+        let indexes: Vec<u8> = wanted.iter().map(|(_, index)| *index).collect();
+        let found = self.members.get(self.me.clone(), FragmentsWanted { group: shard.group, tenant, wanted });
+        found.map(move |(at, found)| Own { at: at as usize, index: indexes[at as usize], found }).boxed()
     }
 
     /// Remembers who gave these fragments, which are wrong.

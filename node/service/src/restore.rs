@@ -8,7 +8,9 @@
 //! The first failure stops. A session was opened by a signed command against the snapshots' own rows, whose envelopes
 //! were verified when they were committed; here it is read from the home shard and counts for five seconds. What was
 //! written once never changes (nodes, rows of blobs), so it is read from this node's replica where it has it. Bytes are
-//! gathered in batches of [`BATCH_BYTES_MAX`], two at a time for each call.
+//! gathered in batches of [`BATCH_BYTES_MAX`], two at a time for each call. Who puts blobs together itself asks each member
+//! for the fragments in its own slot instead, past the same gate: they pass one connection, not two. What does not lie
+//! where it should is asked for as a blob then; only gathering knows rows, parity and whom to blame.
 //!
 //! Not here: what is in the bytes; the client checks it all again.
 
@@ -17,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use strongroom_core::query::{Answer, Query, SnapshotRef};
 use strongroom_format::codec;
 use strongroom_format::command::BlobRef;
@@ -27,7 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::caller::Caller;
-use crate::gather::{Gather, GatherStats, Gathered, NotGathered};
+use crate::gather::{Gather, GatherStats, Gathered, NotGathered, Own};
 use crate::holders::Wanted;
 use crate::reads::{ReadFault, Reads};
 use crate::topology::{InForce, Shard};
@@ -102,6 +105,17 @@ pub struct RunWanted {
     pub leaf: TreeId,
     /// Which of its chunks; empty: all.
     pub positions: Vec<u32>,
+    /// In which form.
+    pub form: Form,
+}
+
+/// What is sent of each blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// All of it, gathered and compared with its id.
+    Blobs,
+    /// The fragment that lies in this member's own slot, as it was read.
+    OwnFragments,
 }
 
 /// One blob of a run.
@@ -109,8 +123,22 @@ pub struct RunWanted {
 pub struct Fetched {
     /// Its place in the run.
     pub position: u32,
-    /// The blob; else why it is not there.
-    pub blob: Result<Bytes, NoBlob>,
+    /// The blob, or what was wanted of it; else why it is not there.
+    pub piece: Result<Piece, NoBlob>,
+}
+
+/// What is sent of a blob.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// It has the hash by which it was wanted.
+    Blob(Bytes),
+    /// Judged by nobody but its checksum: whoever puts the blob together judges.
+    Fragment {
+        /// Which.
+        index: u8,
+        /// Its bytes.
+        payload: Bytes,
+    },
 }
 
 /// Why a blob of a run is not sent.
@@ -130,6 +158,7 @@ pub struct Run {
     domain: DomainId,
     /// With their places, in order.
     entries: Vec<(u32, LeafEntry)>,
+    form: Form,
 }
 
 /// What a session may read, as it was read at home.
@@ -182,7 +211,7 @@ impl Restores {
 
     /// Opens a run: everything that can be refused is refused here.
     pub async fn run(&self, caller: &Caller, wanted: RunWanted) -> Result<Run, RestoreFault> {
-        let RunWanted { group, restore, vault, domain, leaf, positions } = wanted;
+        let RunWanted { group, restore, vault, domain, leaf, positions, form } = wanted;
         self.pass(caller, restore, vault, domain).await?;
         let shard = self.shard_of(caller, group)?;
         if !self.gather.is_member(&shard) {
@@ -199,11 +228,34 @@ impl Restores {
             return Err(RestoreFault::OutOfRange { why: "the node is no leaf" });
         };
         let entries = choose(run.entries(), &positions)?;
-        Ok(Run { shard, tenant: caller.tenant, vault, domain, entries })
+        Ok(Run { shard, tenant: caller.tenant, vault, domain, entries, form })
     }
 
-    /// Gathers a run and sends each blob as it is ready. Ends early when nobody receives any more.
+    /// Sends a run, each piece as it is ready. Ends early when nobody receives any more.
     pub async fn send(&self, run: &Run, out: &mpsc::Sender<Fetched>) -> Result<GatherStats, RestoreFault> {
+        match run.form {
+            Form::Blobs => self.send_blobs(run, out).await,
+            Form::OwnFragments => {
+                self.send_fragments(run, out).await;
+                Ok(GatherStats::default())
+            }
+        }
+    }
+
+    async fn send_fragments(&self, run: &Run, out: &mpsc::Sender<Fetched>) {
+        let Run { shard, tenant, entries, .. } = run;
+        let blobs = entries.iter().map(|(_, entry)| entry.blob).collect();
+        let mut own = self.gather.own(shard, *tenant, blobs);
+        while let Some(Own { at, index, found }) = own.next().await {
+            let piece = found.map(|found| Piece::Fragment { index, payload: found.payload });
+            let piece = piece.map_err(|_| NoBlob { why: "its fragment does not lie here", away: true });
+            if out.send(Fetched { position: entries[at].0, piece }).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn send_blobs(&self, run: &Run, out: &mpsc::Sender<Fetched>) -> Result<GatherStats, RestoreFault> {
         let mut stats = GatherStats::default();
         let mut batches = batches(&run.entries).into_iter();
         let mut next = batches.next();
@@ -258,8 +310,8 @@ impl Restores {
                     });
                 }
                 Some(_) | None => {
-                    let lost =
-                        Fetched { position: *position, blob: Err(NoBlob { why: "its row is not there", away: false }) };
+                    let none = NoBlob { why: "its row is not there", away: false };
+                    let lost = Fetched { position: *position, piece: Err(none) };
                     if out.send(lost).await.is_err() {
                         return Ok(GatherStats::default());
                     }
@@ -274,11 +326,11 @@ impl Restores {
         };
         let forward = async move {
             while let Some(Gathered { at, blob }) = gathered.recv().await {
-                let blob = blob.map_err(|why| match why {
+                let piece = blob.map(Piece::Blob).map_err(|why| match why {
                     NotGathered::Lost => NoBlob { why: "too few good fragments of it were found", away: false },
                     NotGathered::Away => NoBlob { why: "members that hold its fragments do not answer", away: true },
                 });
-                if out.send(Fetched { position: positions[at], blob }).await.is_err() {
+                if out.send(Fetched { position: positions[at], piece }).await.is_err() {
                     return;
                 }
             }

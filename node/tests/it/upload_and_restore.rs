@@ -375,24 +375,44 @@ async fn n40_positions_past_the_end_negative_or_twice_are_out_of_range() {
         domain: Bytes::copy_from_slice(forge.keys.domain.as_bytes()),
         leaf: Bytes::copy_from_slice(strongroom_format::tree::tree_id(&codec::encode(&leaf)).as_bytes()),
         positions: positions.to_vec(),
+        fragments: false,
     };
     let fetch = async |request: pb::FetchRunRequest| -> Result<usize, No> {
+        use pb::fetch_run_reply::What;
+        let fragments = request.fragments;
         let mut stream = restorer.vaults.clone().fetch_run(request).await?.into_inner();
         let mut blobs = 0;
         while let Some(message) = stream.message().await? {
-            blobs += usize::from(matches!(message.what, Some(pb::fetch_run_reply::What::Blob(_))));
+            blobs += match message.what {
+                Some(What::Blob(_)) => usize::from(!fragments),
+                Some(What::Fragment(_)) => usize::from(fragments),
+                Some(What::Lost(_) | What::Stats(_)) | None => 0,
+            };
         }
         Ok(blobs)
     };
-    assert_eq!(fetch(request(&[])).await, Ok(3));
-    assert_eq!(fetch(request(&[0, 2])).await, Ok(2));
-    for positions in [&[3][..], &[0, 1, 2, 3], &[u32::MAX], &[(-1_i32) as u32], &[1, 1], &[2, 1], &[0, 0, 0]] {
-        assert_eq!(fetch(request(positions)).await, Err(no("OUT_OF_RANGE", "OUT_OF_RANGE")), "{positions:?}");
-    }
-    // A session that is not this caller's, or none, gives nothing.
-    for restore in [0, restore.0 + 1, u64::MAX] {
-        let refused = fetch(pb::FetchRunRequest { restore, ..request(&[]) }).await;
-        assert_eq!(refused, Err(no("NOT_FOUND", "NOT_FOUND")), "{}", SessionId(restore));
+    // Fragments come out through the same gate as blobs.
+    for fragments in [false, true] {
+        let request = |positions: &[u32]| pb::FetchRunRequest { fragments, ..request(positions) };
+        assert_eq!(fetch(request(&[])).await, Ok(3));
+        assert_eq!(fetch(request(&[0, 2])).await, Ok(2));
+        for positions in [&[3][..], &[0, 1, 2, 3], &[u32::MAX], &[(-1_i32) as u32], &[1, 1], &[2, 1], &[0, 0, 0]] {
+            assert_eq!(fetch(request(positions)).await, Err(no("OUT_OF_RANGE", "OUT_OF_RANGE")), "{positions:?}");
+        }
+        // A session that is not this caller's, or none, gives nothing.
+        for restore in [0, restore.0 + 1, u64::MAX] {
+            let refused = fetch(pb::FetchRunRequest { restore, ..request(&[]) }).await;
+            assert_eq!(refused, Err(no("NOT_FOUND", "NOT_FOUND")), "{}", SessionId(restore));
+        }
+        // Nor does a run, vault or domain that it does not pin.
+        let other = Bytes::from_static(&[9; 32]);
+        for foreign in [
+            pb::FetchRunRequest { leaf: other.clone(), ..request(&[]) },
+            pb::FetchRunRequest { vault: other.slice(..16), ..request(&[]) },
+            pb::FetchRunRequest { domain: other.slice(..forge.keys.domain.as_bytes().len()), ..request(&[]) },
+        ] {
+            assert_eq!(fetch(foreign).await, Err(no("NOT_FOUND", "NOT_FOUND")));
+        }
     }
     // A file's piece that lies outside of what is there.
     let mut forge = Forge::open(cluster, "globex", "writer", "papers").await;

@@ -57,6 +57,12 @@ impl Code {
         let slot = (u64::from(index) + u64::from_le_bytes(first) % n) % n;
         Slot(u8::try_from(slot).expect("below k + m"))
     }
+
+    /// The fragment of a blob that lies in a slot, if nothing was handed over: the inverse of [`Code::slot_of`].
+    /// `None`: the code has no such slot.
+    pub fn index_in(self, slot: Slot, blob: &BlobId) -> Option<u8> {
+        (0..self.slots()).find(|index| self.slot_of(blob, *index) == slot)
+    }
 }
 
 /// What a blob, a part or a snapshot survives: how many more regions, and how many more members, may be lost. Members
@@ -82,5 +88,23 @@ impl Strength {
 impl std::fmt::Display for Code {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}+{}", self.k, self.m)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_one_fragment_of_a_blob_and_no_other_slot_has_any() {
+        for code in [(1, 0), (2, 1), (4, 2), (6, 3), (3, 2)].map(|(k, m)| Code { k, m }) {
+            for number in 0..50 {
+                let blob = BlobId::from_bytes(*blake3::hash(&[number]).as_bytes());
+                for index in 0..code.slots() {
+                    assert_eq!(code.index_in(code.slot_of(&blob, index), &blob), Some(index));
+                }
+                assert_eq!(code.index_in(Slot(code.slots()), &blob), None);
+            }
+        }
     }
 }

@@ -393,6 +393,18 @@ pub fn open<A: Aead + ?Sized>(
     blob: &[u8],
 ) -> Result<Vec<u8>, BlobError> {
     let header = BlobHeader::parse(blob)?;
+    open_body(aead, dek, kind, context, &header, blob[HEADER_BYTES..].to_vec())
+}
+
+/// [`open`] for a blob that lies in two parts, its header and what follows. It is opened where it lies.
+pub fn open_body<A: Aead + ?Sized>(
+    aead: &A,
+    dek: &Dek,
+    kind: Kind,
+    context: &Context,
+    header: &BlobHeader,
+    mut body: Vec<u8>,
+) -> Result<Vec<u8>, BlobError> {
     if kind.suite() != Suite::HkdfAes256Gcm {
         return Err(BlobError::UnsupportedSuite { found: kind.suite().number() });
     }
@@ -403,11 +415,10 @@ pub fn open<A: Aead + ?Sized>(
     if !ours || !bool::from(once.commitment.ct_eq(&header.commitment)) {
         return Err(BlobError::CommitmentMismatch);
     }
-    if blob.len() > context.plaintext_bytes as usize + OVERHEAD_BYTES {
+    if HEADER_BYTES + body.len() > context.plaintext_bytes as usize + OVERHEAD_BYTES {
         return Err(BlobError::Damaged { why: "longer than its plaintext stored as it is" });
     }
 
-    let mut body = blob[HEADER_BYTES..].to_vec();
     if aead.open_in_place(&once.key, &once.nonce, &mut body).is_err() {
         return Err(BlobError::Damaged { why: "the tag does not fit" });
     }
