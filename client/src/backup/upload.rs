@@ -24,6 +24,7 @@ use strongroom_proto::v1::upload_reply::What as Answer;
 use strongroom_proto::v1::upload_request::What as Ask;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -40,6 +41,9 @@ const BATCH_BYTES: usize = 16 << 20;
 const BATCH_BLOBS: usize = 64;
 /// or so many bytes of nodes.
 const BATCH_NODE_BYTES: usize = 512 << 10;
+/// If nothing is under way, what there is of it waits so long for more: each batch is a Raft round, and blobs that are made
+/// one by one would be one each.
+const LINGER: Duration = Duration::from_millis(100);
 /// So many batches wait for their outcome at once.
 const BATCHES_IN_FLIGHT: usize = 3;
 /// A lease's budget grows by what was used of it, at least so much
@@ -154,6 +158,8 @@ struct Batch {
     register: Option<u64>,
     blob_bytes: usize,
     node_bytes: usize,
+    /// When the first of it came.
+    since: Option<Instant>,
 }
 
 impl Batch {
@@ -165,7 +171,14 @@ impl Batch {
         BATCH_BYTES <= self.blob_bytes || BATCH_BLOBS <= self.blobs.len() || BATCH_NODE_BYTES <= self.node_bytes
     }
 
+    /// When it is submitted though it is not full; at once if somebody waits for it.
+    fn due(&self) -> Option<Instant> {
+        let since = self.since?;
+        Some(if self.flushes.is_empty() { since + LINGER } else { since })
+    }
+
     fn take_in(&mut self, item: Item) {
+        self.since.get_or_insert_with(Instant::now);
         match item {
             Item::Blob(blob) => {
                 self.blob_bytes += blob.bytes.len();
@@ -270,7 +283,7 @@ impl Courier {
         };
         out.try_send(pb::UploadRequest { what: Some(Ask::Open(open)) }).expect("the channel is new and has room");
         let mut vaults = nodes.vaults(endpoint)?;
-        let until = deadline.instant().min(tokio::time::Instant::now() + Duration::from_secs(10));
+        let until = deadline.instant().min(Instant::now() + Duration::from_secs(10));
         match tokio::time::timeout_at(until, vaults.upload(ReceiverStream::new(requests))).await {
             Ok(Ok(response)) => {
                 nodes.answered(endpoint);
@@ -313,8 +326,9 @@ impl Courier {
         }
         let mut ended = false;
         loop {
-            let idle = waiting.is_none() && (ended || items.is_empty());
-            let ready = self.open.is_full() || (idle && !self.open.is_empty() && self.sent.is_empty());
+            let idle = waiting.is_none() && (ended || items.is_empty()) && self.sent.is_empty();
+            let due = self.open.due().filter(|_| idle);
+            let ready = self.open.is_full() || due.is_some_and(|due| ended || due <= Instant::now());
             if ready && self.sent.len() < BATCHES_IN_FLIGHT {
                 self.sent.push_back(std::mem::take(&mut self.open));
                 let submit = self.number(self.sent.len() - 1);
@@ -333,6 +347,7 @@ impl Courier {
                     Some(item) => *waiting = Some(item),
                 },
                 () = std::future::ready(()), if waiting.is_some() && !self.open.is_full() => {}
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             if !self.open.is_full()
                 && let Some(item) = waiting.take()

@@ -33,8 +33,8 @@ use super::work::{Asked, Group, Run};
 use crate::error::{Error, Result};
 use crate::restore::open::Sealed;
 
-/// So much is asked for at once, over all shards, each at most [`DIRECT_BYTES`](super::work::DIRECT_BYTES).
-pub(crate) const AT_ONCE: usize = 3;
+/// So many pieces of runs are asked for at once, over all shards (what is under way is lost if the restore is killed), each at most [`DIRECT_BYTES`](super::work::DIRECT_BYTES).
+pub(crate) const AT_ONCE: usize = 4;
 /// A member that is silent for so long is not waited for.
 const SILENCE: Duration = Duration::from_secs(3);
 

@@ -32,7 +32,7 @@ const POSITIONS_AT_ONCE: usize = 64;
 /// The same where the rate is bounded: what is asked for is not taken back, so less is asked for.
 const POSITIONS_AT_ONCE_THROTTLED: usize = 4;
 /// All members are asked at once for so many bytes of a run.
-pub(crate) const DIRECT_BYTES: usize = 16 << 20;
+pub(crate) const DIRECT_BYTES: usize = 8 << 20;
 /// Less than this is not worth asking all members for.
 const DIRECT_BYTES_MIN: usize = 1 << 20;
 /// Each member may fail so often with one chunk.
