@@ -70,6 +70,22 @@ impl Tables for RowsMut<'_> {
         self.table.remove(full_key(table, key).as_slice()).map_err(halt)?;
         Ok(())
     }
+
+    fn replace(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Halt> {
+        owned_by_the_rules(table)?;
+        *self.written.entry(table.0).or_default() += 1;
+        let key = full_key(table, key);
+        let sealed = sealed(&key, value);
+        let old = self.table.insert(key.as_slice(), sealed.as_slice()).map_err(halt)?;
+        old.map(|old| opened(&key, old.value())).transpose()
+    }
+
+    fn take(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Halt> {
+        owned_by_the_rules(table)?;
+        let key = full_key(table, key);
+        let old = self.table.remove(key.as_slice()).map_err(halt)?;
+        old.map(|old| opened(&key, old.value())).transpose()
+    }
 }
 
 /// Rows as they were at one moment.
@@ -214,5 +230,26 @@ mod tests {
             assert!(opened(b"\x01key", &flipped).is_err());
         }
         assert!(opened(b"\x01key", &row[..7]).is_err());
+    }
+    #[test]
+    fn what_is_replaced_or_taken_is_told_and_a_damaged_row_is_not() {
+        let database = redb::Builder::new().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let mut rows = RowsMut::new(transaction.open_table(ROWS).unwrap());
+        let table = Table(1);
+        assert_eq!(rows.replace(table, b"key", b"one").unwrap(), None);
+        assert_eq!(rows.replace(table, b"key", b"two").unwrap(), Some(b"one".to_vec()));
+        assert_eq!(rows.get(table, b"key").unwrap(), Some(b"two".to_vec()));
+        assert_eq!(rows.take(table, b"other").unwrap(), None);
+        assert_eq!(rows.take(table, b"key").unwrap(), Some(b"two".to_vec()));
+        assert_eq!(rows.get(table, b"key").unwrap(), None);
+        assert_eq!(rows.written().collect::<Vec<_>>(), [(table, 2)], "rows that go are not counted as written");
+        type Change = fn(&mut RowsMut<'_>) -> Result<Option<Vec<u8>>, Halt>;
+        let changes: [Change; 2] = [|rows| rows.take(Table(1), b"key"), |rows| rows.replace(Table(1), b"key", b"new")];
+        for change in changes {
+            rows.table.insert(b"\x01key".as_slice(), b"no checksum of this".as_slice()).unwrap();
+            assert!(change(&mut rows).is_err());
+        }
+        assert!(rows.take(OWN_TABLE, b"key").is_err() && rows.replace(OWN_TABLE, b"key", b"new").is_err());
     }
 }

@@ -98,21 +98,20 @@ impl Reads for Digested<'_> {
 
 impl Tables for Digested<'_> {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Halt> {
-        match self.below.get(table, key)? {
+        match self.below.replace(table, key, value)? {
             Some(old) if old == value => return Ok(()),
             Some(old) => self.sum.subtract(self.hash.of(table, key, &old)),
             None => {}
         }
         self.sum.add(self.hash.of(table, key, value));
-        self.below.put(table, key, value)
+        Ok(())
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), Halt> {
-        let Some(old) = self.below.get(table, key)? else {
-            return Ok(());
-        };
-        self.sum.subtract(self.hash.of(table, key, &old));
-        self.below.delete(table, key)
+        if let Some(old) = self.below.take(table, key)? {
+            self.sum.subtract(self.hash.of(table, key, &old));
+        }
+        Ok(())
     }
 }
 

@@ -25,8 +25,8 @@ impl<'a> Draft<'a> {
         for (table, rows) in self.writes {
             for (key, value) in rows {
                 match value {
-                    Some(value) => self.below.put(Table(table), &key, &value)?,
-                    None => self.below.delete(Table(table), &key)?,
+                    Some(value) => self.below.put_owned(Table(table), key, value)?,
+                    None => self.below.delete_owned(Table(table), key)?,
                 }
             }
         }
@@ -66,12 +66,20 @@ impl Reads for Draft<'_> {
 
 impl Tables for Draft<'_> {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Halt> {
-        self.writes.entry(table.0).or_default().insert(key.to_vec(), Some(value.to_vec()));
-        Ok(())
+        self.put_owned(table, key.to_vec(), value.to_vec())
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), Halt> {
-        self.writes.entry(table.0).or_default().insert(key.to_vec(), None);
+        self.delete_owned(table, key.to_vec())
+    }
+
+    fn put_owned(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) -> Result<(), Halt> {
+        self.writes.entry(table.0).or_default().insert(key, Some(value));
+        Ok(())
+    }
+
+    fn delete_owned(&mut self, table: Table, key: Vec<u8>) -> Result<(), Halt> {
+        self.writes.entry(table.0).or_default().insert(key, None);
         Ok(())
     }
 }

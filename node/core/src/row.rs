@@ -5,6 +5,9 @@ use strongroom_format::codec::{self, Format};
 use crate::key::{Key, after_all};
 use crate::tables::{Halt, Reads, Table, Tables};
 
+/// Most keys are no longer.
+const KEY_BYTES: usize = 128;
+
 /// What lies in one table.
 pub(crate) trait Row: Format {
     /// The table.
@@ -51,12 +54,12 @@ impl Space {
             // Bounds of the rules keep rows short. One that could not be read back must not be written.
             return Err(Halt { why: format!("a {} of {} bytes is to be written", R::NAME, value.len()) });
         }
-        tables.put(R::TABLE, &self.key(key), &value)
+        tables.put_owned(R::TABLE, self.key(key), value)
     }
 
     /// Removes a row.
     pub(crate) fn delete<R: Row>(&self, tables: &mut dyn Tables, key: &R::Key) -> Result<(), Halt> {
-        tables.delete(R::TABLE, &self.key(key))
+        tables.delete_owned(R::TABLE, self.key(key))
     }
 
     /// The first `limit` rows whose keys begin with `first`.
@@ -103,7 +106,8 @@ impl Space {
     }
 
     fn key(&self, parts: &impl Key) -> Vec<u8> {
-        let mut key = self.prefix.clone();
+        let mut key = Vec::with_capacity(KEY_BYTES);
+        key.extend_from_slice(&self.prefix);
         parts.write(&mut key);
         key
     }

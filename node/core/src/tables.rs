@@ -34,6 +34,35 @@ pub trait Tables: Reads {
 
     /// Removes a row; nothing happens if there is none.
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), Halt>;
+
+    /// As [`Tables::put`], and says what was there: one way down where two would be taken. What is there already need
+    /// not be written.
+    fn replace(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Halt> {
+        let old = self.get(table, key)?;
+        if old.as_deref() != Some(value) {
+            self.put(table, key, value)?;
+        }
+        Ok(old)
+    }
+
+    /// As [`Tables::delete`], and says what was there.
+    fn take(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Halt> {
+        let old = self.get(table, key)?;
+        if old.is_some() {
+            self.delete(table, key)?;
+        }
+        Ok(old)
+    }
+
+    /// As [`Tables::put`], of bytes that the caller needs no more.
+    fn put_owned(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) -> Result<(), Halt> {
+        self.put(table, &key, &value)
+    }
+
+    /// As [`Tables::delete`], of a key that the caller needs no more.
+    fn delete_owned(&mut self, table: Table, key: Vec<u8>) -> Result<(), Halt> {
+        self.delete(table, &key)
+    }
 }
 
 /// Tables in memory: for tests, simulation and offline checks.
@@ -72,5 +101,13 @@ impl Tables for MemoryTables {
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), Halt> {
         self.rows.remove(&(table.0, key.to_vec()));
         Ok(())
+    }
+
+    fn replace(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Halt> {
+        Ok(self.rows.insert((table.0, key.to_vec()), value.to_vec()))
+    }
+
+    fn take(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Halt> {
+        Ok(self.rows.remove(&(table.0, key.to_vec())))
     }
 }
