@@ -30,7 +30,8 @@ use crate::probe::Probe;
 use crate::vault::Strongroom;
 
 const HOLE: usize = CHUNK_BYTES_MIN as usize;
-const PAGE: usize = 4096;
+/// The only bytes of a chunk that are no hole.
+pub const PAGE: usize = 4096;
 const CHUNK: usize = HOLE + PAGE;
 /// So many last bytes decide whether a cut is there.
 const WINDOW: usize = 64;
@@ -38,8 +39,8 @@ const WINDOW: usize = 64;
 const STEPS: u64 = 10;
 /// What a node may hold more at the end than at half of the way, by which all caches are full.
 const GROWTH_MIB_MAX: f64 = 32.0;
-/// A block in each of six segments, rows, log, the source.
-const BYTES_PER_CHUNK: u64 = 6 * 4096 + 4 * 1024 + 8 * 1024;
+/// A block in each of six segments, rows, log, the source: what a chunk takes on the disk meanwhile.
+pub const BYTES_PER_CHUNK: u64 = 6 * 4096 + 4 * 1024 + 8 * 1024;
 
 /// Backs up `count` chunks in ten snapshots and prints a line for each. `Ok(false)`: memory has grown.
 pub fn run(count: u64, dir: Option<&Path>, is_json: bool) -> anyhow::Result<bool> {
@@ -103,14 +104,15 @@ fn measure(count: u64, work: &Path, is_json: bool) -> anyhow::Result<Vec<Step>> 
     Ok(steps)
 }
 
-fn new_chunks(stdout: &str) -> anyhow::Result<u64> {
+/// How many chunks were new, by a backup's last line.
+pub fn new_chunks(stdout: &str) -> anyhow::Result<u64> {
     let last = stdout.lines().last().context("the client printed no result")?;
     let result: serde_json::Value = serde_json::from_str(last).context("the client's last line is no JSON")?;
     result["chunks_new"].as_u64().with_context(|| format!("no count of chunks in {last}"))
 }
 
-/// One page a number, behind a hole each.
-fn write(path: &Path, page: &[u8; PAGE], numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
+/// One page a number, behind a hole each: as many chunks.
+pub fn write(path: &Path, page: &[u8; PAGE], numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
     let file = File::create(path)?;
     let mut page = *page;
     for (at, number) in (0_u64..).zip(numbers) {
@@ -124,7 +126,7 @@ fn write(path: &Path, page: &[u8; PAGE], numbers: std::ops::Range<u64>) -> anyho
 }
 
 /// A page behind whose last byte a chunk ends that begins a hole before it.
-fn cutting_page(random: &mut Stream) -> anyhow::Result<[u8; PAGE]> {
+pub fn cutting_page(random: &mut Stream) -> anyhow::Result<[u8; PAGE]> {
     let mut chunk = vec![0; CHUNK];
     loop {
         interrupt::check()?;

@@ -18,6 +18,7 @@ mod catch_up;
 mod child;
 mod chunks;
 mod cluster;
+mod collect;
 mod compare;
 mod content;
 mod contest;
@@ -108,6 +109,13 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         count: u64,
     },
+    /// A snapshot of very many chunks ends, twice: how fast its references are collected, what one costs a member, and how
+    /// long small snapshots of another tenant take beside it. Fails if not every chunk's row goes.
+    Collect {
+        /// How many chunks, each time.
+        #[arg(long, default_value_t = 40_000)]
+        count: u64,
+    },
     /// One of six nodes is away while much is written, and comes back under load: how long until it has caught up by
     /// Raft snapshots. Fails if it did not, or if states or a restore differ.
     CatchUp {
@@ -137,6 +145,7 @@ fn main() -> ExitCode {
         Command::Full => contest(&Plan::full(), dir, arguments.json),
         Command::Idle { groups, timing } => idle::run(groups, timing, dir, arguments.json),
         Command::Chunks { count } => chunks::run(count, dir, arguments.json),
+        Command::Collect { count } => collect::run(count, dir, arguments.json),
         Command::Memory => memory::run(dir, arguments.json),
         Command::Interrupted { gib, kills, seed } => interrupted::run(gib, kills, seed, dir, arguments.json),
         Command::Rolling { gib } => rolling::run(gib, dir, arguments.json),

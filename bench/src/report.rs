@@ -236,7 +236,7 @@ fn rounded(figure: f64) -> f64 {
 }
 
 /// The smallest value that so many percent do not exceed (nearest rank); zero of none.
-fn percentile(durations: &[Duration], percent: usize) -> Duration {
+pub fn percentile(durations: &[Duration], percent: usize) -> Duration {
     let mut sorted = durations.to_vec();
     sorted.sort_unstable();
     let rank = (sorted.len() * percent).div_ceil(100).max(1);

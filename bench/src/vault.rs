@@ -54,11 +54,22 @@ impl Strongroom {
         child::run(&mut self.piped_command(label, &["cat".as_ref(), file.as_os_str()])?, log)
     }
 
+    /// Ends a snapshot for ever.
+    pub fn delete(&self, kept: &Kept, log: &Path) -> anyhow::Result<Ended> {
+        let mut command = self.command("acme-admin")?;
+        command.args(["delete", &kept.name, "--reason", "measured"]);
+        child::run(&mut command, log)
+    }
+
+    /// An application of the second tenant, which lives in one shard, with a client that stays open.
+    pub fn connect(&self, bytes: usize, work: &Path) -> anyhow::Result<Application> {
+        Application::connect(self.cluster.profile("globex-writer")?, VAULT, bytes, work)
+    }
+
     /// Through the SDK: how long snapshots of so many bytes take, and how long none is acknowledged when the leader is
     /// killed. The second tenant lives in one shard.
     pub fn application(&mut self, plan: &InProcess, work: &Path) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
-        let profile = self.cluster.profile("globex-writer")?.to_owned();
-        let mut application = Application::connect(&profile, VAULT, plan.bytes, work)?;
+        let mut application = self.connect(plan.bytes, work)?;
         let snapshots = application.snapshots(plan.snapshots)?;
         let admin = self.cluster.profile("globex-admin")?.to_owned();
         let (client, log) = (self.client.clone(), work.join("status.log"));
