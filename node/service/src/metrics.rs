@@ -28,6 +28,7 @@ const BROKEN: &str = "strongroom_service_groups_broken_total";
 const MEMBERSHIP: &str = "strongroom_service_membership_changes_total";
 const REPORTS: &str = "strongroom_service_tick_reports_total";
 const EXPIRED: &str = "strongroom_service_snapshots_expired_total";
+const OVERDUE: &str = "strongroom_service_names_overdue";
 const COLLECTED: &str = "strongroom_service_references_collected_total";
 const COLLECTED_BLOBS: &str = "strongroom_service_blobs_collected_total";
 
@@ -73,6 +74,11 @@ pub fn describe() {
     describe_counter!(MEMBERSHIP, Unit::Count, "Steps of membership changes that this node made as a leader, by step");
     describe_counter!(REPORTS, Unit::Count, "Voters' reports that this node asked for as a leader, by result");
     describe_counter!(EXPIRED, Unit::Count, "Snapshots that a vault's policy ended, as a leader");
+    describe_gauge!(
+        OVERDUE,
+        Unit::Count,
+        "Names without a good snapshot as young as their vault's policy expects, by home shard, as its leader"
+    );
     describe_counter!(COLLECTED, Unit::Count, "References that collecting dropped or looked at, as a leader");
     describe_counter!(COLLECTED_BLOBS, Unit::Count, "Blobs whose rows went because nothing named them, as a leader");
     describe_counter!(WORK, Unit::Count, "Rounds of background workers, by worker and result");
@@ -177,6 +183,10 @@ pub(crate) fn reported(well: bool) {
 
 pub(crate) fn expired(snapshots: u32) {
     counter!(EXPIRED).increment(u64::from(snapshots));
+}
+
+pub(crate) fn names_overdue(shard: u32, count: usize) {
+    gauge!(OVERDUE, "shard" => shard.to_string()).set(count as f64);
 }
 
 pub(crate) fn collected(references: u32, blobs: u32) {

@@ -4,14 +4,16 @@
 //! Decide: nothing; where the dry run says that something would go, the rules are told to look at that page themselves,
 //! and by their own rows they end what goes. No snapshot is named by a node. Act: one bounded step, and a pause behind it,
 //! so that policies never stand before backups. A page costs the leader some reads, and only a page in which something
-//! goes costs an entry, so memory is flat whatever a vault holds.
+//! goes costs an entry, so memory is flat whatever a vault holds. On its way it counts the names that have no good snapshot
+//! as young as their vault expects, for whoever is to be woken.
 //! Not here: what stays (`node/core`, `shard/expiry.rs`), telling other shards (`expire.rs`), what becomes of what went
 //! (`collect.rs`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use strongroom_consensus::groups::Consensus;
-use strongroom_core::entry::{EntryCommand, NodeCommand};
+use strongroom_core::entry::{EntryCommand, NodeCommand, TenantState};
 use strongroom_core::query::{Answer, Expiring, Query};
 use strongroom_format::id::{GroupId, TenantId, VaultId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
@@ -49,14 +51,42 @@ pub struct Policies {
 impl Policies {
     /// Runs for ever.
     pub async fn run(self) {
-        let mut rounds = leading::rounds(&self.consensus, self.every);
+        let mut shown = BTreeSet::new();
         loop {
-            let home = rounds.next().await;
-            let topology = self.topology.now();
-            for facts in topology.tenants.values().filter(|facts| facts.home == home) {
-                self.tenant(home, facts.tenant).await;
+            let leads = leading::shards(&self.consensus);
+            // Of a shard that another leads by now this node says nothing more.
+            for shard in std::mem::take(&mut shown) {
+                if !leads.contains(&shard) {
+                    metrics::names_overdue(shard.0, 0);
+                }
+            }
+            for home in leads {
+                let topology = self.topology.now();
+                let mut overdue = 0;
+                for facts in topology.tenants.values().filter(|facts| facts.home == home) {
+                    self.tenant(home, facts.tenant).await;
+                    if facts.standing.state == TenantState::Active {
+                        overdue += self.overdue(home, facts.tenant).await;
+                    }
+                }
+                metrics::names_overdue(home.0, overdue);
+                shown.insert(home);
+            }
+            tokio::time::sleep(self.every).await;
+        }
+    }
+
+    /// How many names of a tenant are late, by what their vaults expect. Of one vault at most 256 are counted.
+    async fn overdue(&self, home: GroupId, tenant: TenantId) -> usize {
+        let Ok(Answer::Vaults(vaults)) = self.reads.local(home, &Query::Vaults { tenant }).await else { return 0 };
+        let mut overdue = 0;
+        for vault in vaults.into_iter().filter(|vault| vault.policy.expected_every_ms.is_some()) {
+            let query = Query::Policy { tenant, vault: vault.vault, by: None };
+            if let Ok(Answer::Policy(view)) = self.reads.local(home, &query).await {
+                overdue += view.overdue.len();
             }
         }
+        overdue
     }
 
     /// One pass over the vaults of a tenant.
