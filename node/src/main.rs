@@ -4,6 +4,7 @@
 
 mod ca;
 mod confirm;
+mod copies;
 mod demo;
 mod dev;
 mod doctor;
@@ -226,7 +227,8 @@ enum Command {
         #[arg(long, env = "STRONGROOM_JSON", hide_env_values = true, value_parser = FalseyValueParser::new())]
         json: bool,
     },
-    /// Recount everything on stopped nodes' disks: references, quotas, audit trees, digests. Exit code 6: something differs.
+    /// Recount everything on stopped nodes' disks: references, quotas, audit trees, digests, and each fragment that rows name.
+    /// Exit code 6: something differs. All data is read.
     #[command(after_help = "Example:\n  strongroomd fsck /var/lib/strongroom/*/")]
     Fsck {
         /// The nodes' data directories; replicas in several are compared.

@@ -47,6 +47,16 @@ pub fn state(host: &Host, data_dir: &Path, id: GroupId) -> Result<State, Halt> {
     })
 }
 
+/// Reads what somebody wants to know of the rows of one group below a data directory. Blocks, and fails as [`groups`] does.
+pub fn look<T>(
+    host: &Host,
+    data_dir: &Path,
+    id: GroupId,
+    read: impl FnOnce(&dyn Reads) -> Result<T, Halt>,
+) -> Result<T, Halt> {
+    open(host, &data_dir.join("state"), id.0, |view| read(&view.rows))
+}
+
 /// Looks at the groups below a data directory, lowest first. Blocks. A node that runs has its states locked: then this
 /// fails.
 pub fn groups(host: &Host, data_dir: &Path) -> Result<Vec<OfflineGroup>, Halt> {

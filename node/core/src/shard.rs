@@ -4,7 +4,7 @@
 //!
 //! One concept a file: `admission` (who, and where a command goes), `sessions`, `identities`, `tokens`, `vaults`, `leases`,
 //! `chunks`, `nodes`, `parts`, `snapshots`, `tickets` (with `gathering`), `living`, `policies`, `locks`, `keep`, `deletion`, `expiry`,
-//! `garbage`, `release`, `quotas`, `usage`, `restores`, `audit`, `time`, `others` (whose word counts); `questions` and
+//! `garbage`, `release`, `copies`, `quotas`, `usage`, `restores`, `audit`, `time`, `others` (whose word counts); `questions` and
 //! `proofs` answer. Not here:
 //! who lives where (`cluster.rs`).
 
@@ -12,6 +12,7 @@ mod admission;
 mod at;
 mod audit;
 pub(crate) mod chunks;
+pub mod copies;
 mod deletion;
 pub(crate) mod ends;
 mod expiry;

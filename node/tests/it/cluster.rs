@@ -266,6 +266,20 @@ impl Cluster {
         assert!(output.status.success(), "inspect fails: {fault}");
         text.lines().map(|line| serde_json::from_str(line).expect("JSON Lines")).collect()
     }
+
+    /// What `fsck` says of all nodes, which are stopped: its exit code, and one object a line.
+    pub fn fsck(&self) -> (Option<i32>, Vec<serde_json::Value>) {
+        let output = Command::new(env!("CARGO_BIN_EXE_strongroomd"))
+            .arg("fsck")
+            .args(self.nodes.iter().map(|node| &node.data_dir))
+            .arg("--json")
+            .output()
+            .expect("strongroomd runs");
+        let (text, fault) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(matches!(output.status.code(), Some(0 | 6)), "fsck fails: {fault}");
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON Lines")).collect();
+        (output.status.code(), lines)
+    }
 }
 
 impl Drop for Cluster {

@@ -79,7 +79,10 @@ fn the_page_knows_every_type_that_the_sources_print_and_no_other() {
     printed_by_the_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut types);
     assert!(types.contains("backup") && types.contains("error"), "{types:?}");
     // Printed by hand: progress here, `strongroomd inspect` and `strongroomd fsck`.
-    types.extend(["skipped", "changed", "cache_ignored", "damaged", "fragment", "group", "fsck"].map(String::from));
+    types.extend(
+        ["skipped", "changed", "cache_ignored", "damaged", "fragment", "group", "fsck", "copy", "copies"]
+            .map(String::from),
+    );
     let known: BTreeSet<String> = documented().keys().cloned().collect();
     assert_eq!(types, known);
 }
