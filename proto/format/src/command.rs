@@ -417,7 +417,8 @@ pub struct Sealed {
 }
 
 /// What one group must believe about another, with signatures of a majority of that group's voters (`node/core`,
-/// `proved.rs`). In a caller's own command nobody reads the signatures: the caller has none.
+/// `proved.rs`). In a caller's own command there are none: whoever carries it puts them beside it in the entry, and a
+/// command that bears some is refused.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Attested<T> {
     /// The claim.

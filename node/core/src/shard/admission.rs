@@ -128,7 +128,20 @@ fn read(at: &At<'_>, signed: &SignedCommand) -> Result<Command, Refusal> {
     if outside != command.session.is_none() || outside != (command.sequence == 0) {
         return Err(Refusal::Invalid { why: "a command has a session and a number where it must".into() });
     }
+    if bears_signatures(&command.body) {
+        return Err(Refusal::Invalid { why: "signatures of another group's voters stand beside a command".into() });
+    }
     Ok(command)
+}
+
+/// Whether a caller's command bears signatures where nobody reads them: what it claims is believed by those beside it in
+/// the entry ([`prove`]), and must not look as if it were believed by its own.
+fn bears_signatures(body: &Body) -> bool {
+    match body {
+        Body::JoinSnapshot { opened } => !opened.signatures.is_empty(),
+        Body::CommitSnapshot { sealed, .. } => sealed.iter().any(|part| !part.signatures.is_empty()),
+        _ => false,
+    }
 }
 
 fn admit_tenant(reads: &dyn Reads, command: &Command) -> Ruled<(TenantScope, TenantRow)> {

@@ -10,7 +10,7 @@ use strongroom_core::locking::{Keeping, PartKeeping, PartKept};
 use strongroom_core::query::{Answer, Query};
 use strongroom_core::shard::rows::PartState;
 use strongroom_core::tables::MemoryTables;
-use strongroom_format::command::{Attested, MemberSignature, SignedCommand};
+use strongroom_format::command::{Attested, Body, MemberSignature, SignedCommand};
 use strongroom_format::id::{ClusterEpoch, GroupId, ReplicaId, Slot, SnapshotId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 
@@ -178,6 +178,20 @@ fn n109_a_snapshot_is_joined_on_its_home_shards_majority_and_on_nothing_less() {
         let there = world.group(other);
         assert_eq!(refused(one(there.apply(vec![command]))), Refusal::NotFound);
     }
+    // Nor do the best signatures where nobody reads them.
+    let opened = backup.opened.clone().unwrap();
+    let signatures = world.groups[&other].signatures(opened.clone().into());
+    let inside = Body::JoinSnapshot { opened: Attested { value: opened, signatures: signatures.clone() } };
+    let tenant = world.tenant("acme");
+    let inside = tenant.seal_command(WRITER, &tenant.command(other, WRITER, inside));
+    for command in [
+        EntryCommand::Client(inside.clone()),
+        EntryCommand::Vouched(inside.clone()),
+        EntryCommand::Attested { command: inside, signatures: vec![signatures] },
+    ] {
+        let refusal = refused(one(world.group(other).apply(vec![command])));
+        assert!(matches!(refusal, Refusal::Invalid { .. }), "{refusal:?}");
+    }
     assert!(matches!(done(backup.join(&mut world, other)), Done::Joined { .. }));
 }
 
@@ -189,7 +203,7 @@ fn n34_parts_are_committed_on_their_shards_majority_and_a_wrong_word_leaves_the_
     let sealed = backup.others(&world);
     let tenant = world.tenant("acme").id;
     let session = backup.sessions[&home];
-    let body = strongroom_format::command::Body::CommitSnapshot { envelope, sealed: sealed.clone() };
+    let body = Body::CommitSnapshot { envelope, sealed: sealed.clone() };
     let signed = world.command("acme", WRITER, &mut { session }, body);
     let honest = Claim::of(&signed);
     assert_eq!(honest.len(), 2);
@@ -209,6 +223,15 @@ fn n34_parts_are_committed_on_their_shards_majority_and_a_wrong_word_leaves_the_
         let command = EntryCommand::Attested { command: signed.clone(), signatures };
         assert_eq!(refused(one(world.group(home).apply(vec![command]))), Refusal::Unattested);
     }
+    // Words inside of the command itself are nobody's.
+    let mut inside = sealed.clone();
+    inside[0].signatures = words[0].clone();
+    let body =
+        Body::CommitSnapshot { envelope: backup.signed_envelope(&world, &backup.envelope(&world)), sealed: inside };
+    let with_words = world.command("acme", WRITER, &mut { session }, body);
+    let command = EntryCommand::Attested { command: with_words, signatures: words };
+    let refusal = refused(one(world.group(home).apply(vec![command])));
+    assert!(matches!(refusal, Refusal::Invalid { .. }), "{refusal:?}");
     assert!(matches!(done(world.group(home).client(signed)), Done::Committed { .. }), "its number is still free");
 }
 
