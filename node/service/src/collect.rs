@@ -2,7 +2,8 @@
 //!
 //! Look: the tenants with garbage in each shard that this node leads. Decide: nothing; the rules know what may go. Act:
 //! one bounded step for each tenant in turn, so that one tenant's garbage never stands before another's, with a pause
-//! behind each, so that it never stands before uploads.
+//! behind each that is no shorter than the step was, so that it never stands before uploads: at most half of the time is
+//! collecting's. It rests only when nothing more is due.
 //! Not here: copies on disks (`sweep.rs`).
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use strongroom_core::entry::{EntryCommand, NodeCommand};
 use strongroom_core::query::{Answer, Query};
 use strongroom_format::id::{GroupId, TenantId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
+use tokio::time::Instant;
 
 use crate::act::act;
 use crate::leading;
@@ -25,8 +27,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TENANTS_MAX: u32 = 64;
 /// One step drops so many references.
 const STEP_REFERENCES: u32 = 1024;
-/// Between two steps.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two steps, at least.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// One tenant after the other has a turn in a group for so long; then it is the next group's.
+const TURN: Duration = Duration::from_secs(1);
 /// An entry that takes longer is given up; the next round tries again.
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -45,39 +49,59 @@ pub struct Collector {
 impl Collector {
     /// Runs for ever.
     pub async fn run(self) {
-        let mut rounds = leading::rounds(&self.consensus, LOOK_EVERY);
         loop {
-            self.round(rounds.next().await).await;
+            let mut is_left = false;
+            for group in leading::shards(&self.consensus) {
+                is_left |= self.turn(group).await;
+            }
+            if !is_left {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
         }
     }
 
-    /// One step for each tenant with garbage.
-    async fn round(&self, group: GroupId) {
+    /// One step for each tenant with garbage, again and again while it is this group's turn. Whether something is left.
+    async fn turn(&self, group: GroupId) -> bool {
+        let ends = Instant::now() + TURN;
+        loop {
+            let is_left = self.round(group).await;
+            if !is_left || ends <= Instant::now() {
+                return is_left;
+            }
+        }
+    }
+
+    /// One step for each tenant with garbage. Whether something is left.
+    async fn round(&self, group: GroupId) -> bool {
         let grace_ms = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
-        let mut after = None;
+        let (mut after, mut is_left) = (None, false);
         loop {
             let query = Query::Garbage { grace_ms, after, limit: TENANTS_MAX };
-            let Ok(Answer::Garbage(tenants)) = self.reads.local(group, &query).await else { return };
+            let Ok(Answer::Garbage(tenants)) = self.reads.local(group, &query).await else { return false };
             for tenant in &tenants {
-                self.step(group, *tenant, grace_ms).await;
-                tokio::time::sleep(PAUSE).await;
+                let began = Instant::now();
+                is_left |= self.step(group, *tenant, grace_ms).await;
+                tokio::time::sleep(began.elapsed().max(PAUSE_MIN)).await;
             }
             after = tenants.last().copied();
             if tenants.len() < TENANTS_MAX as usize {
-                return;
+                return is_left;
             }
         }
     }
 
-    async fn step(&self, group: GroupId, tenant: TenantId, grace_ms: u64) {
+    /// One step. Whether something is left of this tenant's; what was not done is for a later round.
+    async fn step(&self, group: GroupId, tenant: TenantId, grace_ms: u64) -> bool {
         let collect = NodeCommand::CollectGarbage { tenant, limit: STEP_REFERENCES, grace_ms };
         let is_expected = |outcome: &Outcome| {
             matches!(outcome, Outcome::Done(Done::Collected { .. }) | Outcome::Refused(Refusal::DigestsDisagree))
         };
         let commands = vec![EntryCommand::Node(collect)];
         let outcomes = act(&self.proposer, Worker::Collect, group, commands, WITHIN, is_expected).await;
-        if let Some([Outcome::Done(Done::Collected { references, blobs, .. })]) = outcomes.as_deref() {
-            metrics::collected(*references, *blobs);
-        }
+        let Some([Outcome::Done(Done::Collected { references, blobs, more })]) = outcomes.as_deref() else {
+            return false;
+        };
+        metrics::collected(*references, *blobs);
+        *more
     }
 }

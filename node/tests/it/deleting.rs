@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use strongroom::audit::{Leaf, Since};
 use strongroom::client::Client;
@@ -60,7 +59,7 @@ pub async fn permit_locks(admin: &Client, vault: &str) -> Policy {
 }
 
 /// What segments take on the disks of all nodes.
-fn on_disk(cluster: &Cluster) -> u64 {
+pub fn on_disk(cluster: &Cluster) -> u64 {
     let segments = |node: &crate::cluster::DevNode| files_below(&node.data_dir.join("segments"));
     let files = cluster.nodes.iter().flat_map(segments);
     let taken = |path: PathBuf| fs::metadata(path).map_or(0, |found| found.blocks() * 512);
@@ -68,7 +67,7 @@ fn on_disk(cluster: &Cluster) -> u64 {
 }
 
 /// A tree with so many mebibytes of its own.
-fn tree(cluster: &Cluster, seed: &str, mebibytes: usize) -> PathBuf {
+pub fn tree(cluster: &Cluster, seed: &str, mebibytes: usize) -> PathBuf {
     let source = cluster.scratch();
     trees::plant(&source, "shared by all");
     for number in 0..mebibytes {
@@ -78,14 +77,16 @@ fn tree(cluster: &Cluster, seed: &str, mebibytes: usize) -> PathBuf {
     source
 }
 
-async fn comes_back(cluster: &Cluster, snapshot: SnapshotId, source: &Path) {
+/// Restores a snapshot and compares it with what it was made of.
+pub async fn comes_back(cluster: &Cluster, snapshot: SnapshotId, source: &Path) {
     let to = cluster.scratch().join("restored");
     let restored = restore(&cluster.client("acme-restorer").await, snapshot, &to).await;
     assert!(restored.is_whole(), "{:?}", restored.damaged);
     trees::assert_equal(source, &to);
 }
 
-async fn delete(cluster: &Cluster, snapshot: SnapshotId) {
+/// An admin deletes a snapshot of acme that nothing keeps.
+pub async fn delete(cluster: &Cluster, snapshot: SnapshotId) {
     let admin = cluster.client("acme-admin").await;
     admin.delete_snapshots(&[snapshot], "the test is over", |_| Ok(())).await.expect("nothing keeps it");
 }
@@ -192,19 +193,34 @@ async fn what_a_policy_keeps_no_longer_leaves_every_disk_by_itself_and_the_log_s
     blocking(|| recounts(&mut cluster));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_without_a_snapshot_as_young_as_its_vault_expects_is_counted_for_whoever_is_to_be_woken() {
+    let cluster = forgetful().await;
+    let (writer, admin) = (cluster.client("acme-writer").await, cluster.client("acme-admin").await);
+    let papers: VaultName = "papers".parse().expect("a name");
+    let old = permit_locks(&admin, "papers").await;
+    let source = tree(&cluster, "expected", 1);
+    for name in ["one", "other"] {
+        back_up(&writer, &source, "papers", name).await;
+    }
+    let overdue = || cluster.metric("strongroom_service_names_overdue", "");
+    assert_eq!(overdue(), 0.0, "nothing is expected");
+    // No policy can expect more.
+    let policy = Policy { version: PolicyVersion(3), expected_every_ms: Some(60_000), ..old };
+    admin.set_policy(&papers, policy, "a test".into()).await.expect("an admin may");
+    comes_true(PATIENCE, "both names are late", async || overdue() == 2.0).await;
+    back_up(&writer, &source, "papers", "one").await;
+    comes_true(PATIENCE, "one of them is late no more", async || overdue() == 1.0).await;
+}
+
 /// Stops all nodes and recounts what lies on their disks.
 fn recounts(cluster: &mut Cluster) {
     let names = cluster.names();
     cluster.stop_together(&names);
-    let output = Command::new(env!("CARGO_BIN_EXE_strongroomd"))
-        .arg("fsck")
-        .args(cluster.nodes.iter().map(|node| &node.data_dir))
-        .arg("--json")
-        .output()
-        .expect("strongroomd runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let last: serde_json::Value = serde_json::from_str(said.lines().last().expect("a line")).expect("JSON Lines");
-    assert!(output.status.success(), "{said}");
+    let (code, said) = cluster.fsck();
+    let last = said.last().expect("a line");
+    assert_eq!(code, Some(0), "{said:#?}");
     // Three shards and the cluster group on each of three nodes.
-    assert_eq!((&last["type"], &last["groups"], &last["broken"]), (&"fsck".into(), &12.into(), &0.into()), "{said}");
+    assert_eq!((&last["type"], &last["groups"], &last["broken"]), (&"fsck".into(), &12.into(), &0.into()), "{said:#?}");
+    assert_eq!(last["copies_broken"], 0, "{said:#?}");
 }

@@ -64,13 +64,18 @@ fn start(profile: &Path, ticket: &Ticket, stream: &str, path: &Path) -> Child {
         .expect("a process starts")
 }
 
+/// Starts a writer process that is in the middle for as long as it lives.
+pub fn endless(profile: &Path, ticket: &Ticket, stream: &str) -> Child {
+    start(profile, ticket, stream, Path::new("endless"))
+}
+
 async fn is_listed(client: &Client, snapshot: SnapshotId) -> bool {
     let listed = client.snapshots(Some(&VAULT.parse().expect("a name"))).await.expect("a list");
     listed.iter().any(|info| info.id == snapshot)
 }
 
 /// The snapshot of a stream as soon as it is under the ticket.
-async fn joined(opener: &Client, ticket: &Ticket, stream: &str) -> SnapshotId {
+pub async fn joined(opener: &Client, ticket: &Ticket, stream: &str) -> SnapshotId {
     let mut found = None;
     comes_true(PATIENCE, "the stream is under the ticket", async || {
         let streams = opener.ticket(ticket).await.expect("the ticket").streams;

@@ -1,5 +1,5 @@
 //! Every registered blob lies so that it can be read, and was sealed under a key whose wrap is stored, or is open; of one
-//! chunk at most four were never reported.
+//! chunk at most four were never reported. The card of every committed snapshot is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::laws::state::{State, holds};
 use crate::shard::UNREPORTED_MAX;
 use crate::shard::chunks::NO_DEK;
 use crate::shard::lying;
-use crate::shard::rows::{ChunkRow, FactsRow, WrapRow};
+use crate::shard::rows::{CardRow, ChunkRow, FactsRow, SnapshotRow, SnapshotState, WrapRow};
 
 pub(crate) fn check(state: &State) -> Result<(), String> {
     let wraps: BTreeSet<_> = state.each::<WrapRow>()?.into_iter().map(|(tenant, key, _)| (tenant, key)).collect();
@@ -24,6 +24,12 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
         };
         let strength = lying::strength(&facts.facts, &blob, &row.handed_over, &row.missing);
         holds(strength.is_some(), || format!("blob {blob} has fewer than k fragments"))?;
+    }
+    let cards: BTreeSet<_> = state.each::<CardRow>()?.into_iter().map(|(tenant, key, _)| (tenant, key)).collect();
+    for (tenant, (snapshot,), row) in state.each::<SnapshotRow>()? {
+        let card = (tenant, (row.opened.vault, row.opened.writer.clone(), row.key_epoch));
+        let is_readable = !matches!(row.state, SnapshotState::Committed(_)) || cards.contains(&card);
+        holds(is_readable, || format!("the card of snapshot {snapshot} is not there"))?;
     }
     Ok(())
 }

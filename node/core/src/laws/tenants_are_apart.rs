@@ -11,9 +11,9 @@ use crate::shard::rows::{ChunkRow, FIRST_TABLE_OF_TENANTS, NodeRow, TenantRow, V
 /// The tables of every group and of the shard itself.
 const SHARED: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16, 17, 18];
 /// The tables of tenants.
-const OF_TENANTS: [u8; 45] = [
+const OF_TENANTS: [u8; 46] = [
     20, 21, 22, 23, 24, 25, 26, 30, 31, 32, 33, 34, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56,
-    60, 61, 62, 63, 64, 65, 70, 71, 80, 81, 82, 90, 91, 92, 93, 94,
+    57, 60, 61, 62, 63, 64, 65, 70, 71, 80, 81, 82, 90, 91, 92, 93, 94,
 ];
 
 pub(crate) fn check(state: &State) -> Result<(), String> {

@@ -185,6 +185,7 @@ fn end_vault(scope: &TenantScope, tables: &mut dyn Tables, vault: VaultId, end: 
     }
     row.end = Some(end);
     scope.put(tables, &(vault,), &row)?;
+    garbage::vault_ended(scope, tables, vault)?;
     Ok(Done::Done)
 }
 

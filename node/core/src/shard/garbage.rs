@@ -5,11 +5,14 @@
 //!   lease ended ─▶ EndedLease: what it brought and nothing names ───┼─▶ node at zero ─▶ UnnamedNode ─▶ its row goes ┤
 //!                                                                   └─▶ blob at zero ◀──────────────────────────────┘
 //!                                                                            └─▶ Grace ── a while on E ──▶ its row goes
+//!   vault ended ─▶ EndedVault ── nothing lies in it here any more ──▶ its wraps and cards go
 //! ```
 //!
 //! A row whose own lease is open never goes: its writer is about to name it. It is looked at again when that lease ends.
 //! Whoever refers to what has gone is told that it is missing and sends it again, so the grace period saves work and
-//! no promise rests on it. A step never leaves half a node: counts are exact after each (`laws/counts_recount.rs`), and
+//! no promise rests on it. While a vault lives its wraps and cards stay: whatever lies in it, in any shard, may be named again.
+//! Once it has ended nothing is committed in it any more, and what uploads brought or may bring goes first: a blob's wrap is
+//! there as long as the blob is. A step never leaves half a node: counts are exact after each (`laws/counts_recount.rs`), and
 //! nothing unnamed is forgotten (`laws/garbage_is_queued.rs`). Not here: copies on disks (`shard/release.rs`).
 
 use std::collections::BTreeMap;
@@ -23,8 +26,8 @@ use strongroom_format::tree::Node;
 use crate::row::Space;
 use crate::shard::at::At;
 use crate::shard::rows::{
-    BlobRow, BroughtRow, ChunkRow, EndedLeaseRow, GarbageRow, GraceRow, LeaseRow, LetGoRow, NodeBytesRow, NodeRow,
-    UnnamedNodeRow, Usage,
+    BlobRow, BroughtRow, CardRow, ChunkRow, DomainRow, EndedLeaseRow, EndedVaultRow, GarbageRow, GraceRow, LeaseRow,
+    LetGoRow, NodeBytesRow, NodeRow, UnnamedNodeRow, Usage, VaultOpenRow, WrapRow,
 };
 use crate::shard::scope::TenantScope;
 use crate::shard::usage;
@@ -36,6 +39,10 @@ use crate::tables::{Halt, Reads, Tables};
 pub const COLLECT_MAX: u32 = 4096;
 /// So many unnamed nodes are looked up at once.
 const NODES_AT_ONCE: usize = 128;
+/// So many wraps, or cards, of an ended vault go at once.
+const KEYS_AT_ONCE: usize = 256;
+/// Ended vaults that wait until nothing lies in them: a tenant has no more.
+const VAULTS_AT_ONCE: usize = vaults::VAULTS_MAX;
 /// So many tenants are looked at for one question.
 const TENANTS_MAX: usize = 1000;
 
@@ -60,10 +67,13 @@ pub(crate) fn brought(
 
 /// Queues what was brought under a lease that has ended.
 pub(crate) fn lease_ended(scope: &TenantScope, tables: &mut dyn Tables, lease: LeaseId) -> Result<(), Halt> {
-    if scope.range::<BroughtRow>(&*tables, &(lease,), 1)?.is_empty() {
+    let has_brought = !scope.range::<BroughtRow>(&*tables, &(lease,), 1)?.is_empty();
+    if has_brought {
+        scope.put(tables, &(lease,), &EndedLeaseRow {})?;
+    } else if scope.range::<EndedVaultRow>(&*tables, &(), 1)?.is_empty() {
         return Ok(());
     }
-    scope.put(tables, &(lease,), &EndedLeaseRow {})?;
+    // It may be the last one of an ended vault.
     mark(scope, tables)
 }
 
@@ -77,6 +87,12 @@ pub(crate) fn let_go(
 ) -> Result<(), Halt> {
     let row = LetGoRow { vault, domain, roots: sealed.roots, records: sealed.records };
     scope.put(tables, &(snapshot,), &row)?;
+    mark(scope, tables)
+}
+
+/// Queues the keys of a vault that has ended.
+pub(crate) fn vault_ended(scope: &TenantScope, tables: &mut dyn Tables, vault: VaultId) -> Result<(), Halt> {
+    scope.put(tables, &(vault,), &EndedVaultRow {})?;
     mark(scope, tables)
 }
 
@@ -124,26 +140,29 @@ pub(crate) fn collect(
         return Err(invalid("1 to 4096 references are collected at once"));
     }
     let (scope, _) = TenantScope::of(&*tables, tenant)?.ok_or(Refusal::NotFound)?;
-    let mut step = Step { at, scope: &scope, references: 0, blobs: 0, went: BTreeMap::new() };
+    let mut step =
+        Step { at, scope: &scope, references: 0, blobs: 0, went: BTreeMap::new(), open_leases: BTreeMap::new() };
+    let mut is_left = false;
     while step.references < limit {
-        let batch = next(&scope, &*tables, at.now_ms, grace_ms, (limit - step.references) as usize)?;
+        // One more than can be taken says that something is left.
+        let wanted = (limit - step.references) as usize + 1;
+        let batch = next(&scope, &*tables, at.now_ms, grace_ms, wanted)?;
         if batch.is_empty() {
             break;
         }
+        is_left = false;
         for next in batch {
             if step.references < limit {
                 step.take(tables, next)?;
+            } else {
+                is_left = true;
             }
         }
     }
-    let Step { references, blobs, went, .. } = step;
-    let more = !next(&scope, &*tables, at.now_ms, grace_ms, 1)?.is_empty();
-    for ((vault, domain), went) in went {
-        let owner = vaults::owner(&scope, &*tables, vault, domain)?;
-        let owner = owner.ok_or_else(|| impossible("a domain with something in it is nobody's"))?;
-        usage::count(&scope, tables, vault, &owner, &Usage::default(), &went)?;
-    }
-    if is_empty(&scope, &*tables)? {
+    step.settle(tables)?;
+    let Step { references, blobs, .. } = step;
+    let more = is_left || !next(&scope, &*tables, at.now_ms, grace_ms, 1)?.is_empty();
+    if !more && is_empty(&scope, &*tables)? {
         Space::whole().delete::<GarbageRow>(tables, &(tenant,))?;
     }
     Ok(Done::Collected { references, blobs, more })
@@ -156,6 +175,7 @@ enum Next {
     Brought(LeaseId, u64, BroughtRow),
     Lease(LeaseId),
     Blob(GraceKey),
+    Keys(VaultId),
 }
 
 /// What is to be taken next, at most `limit`. Nodes first: what hangs on them is found by them.
@@ -174,7 +194,25 @@ fn next(scope: &TenantScope, reads: &dyn Reads, now_ms: u64, grace_ms: u64, limi
     }
     let oldest = scope.range::<GraceRow>(reads, &(), limit)?.into_iter().map(|(key, _)| key);
     let due = oldest.take_while(|(since_ms, ..)| since_ms.saturating_add(grace_ms) <= now_ms);
-    Ok(due.map(Next::Blob).collect())
+    let due: Vec<Next> = due.map(Next::Blob).collect();
+    if !due.is_empty() {
+        return Ok(due);
+    }
+    Ok(bare_vault(scope, reads)?.map(Next::Keys).into_iter().collect())
+}
+
+/// An ended vault in which nothing lies here, nor ever will: what is undecided may still bring something, under a lease whose
+/// end has the tenant found again.
+fn bare_vault(scope: &TenantScope, reads: &dyn Reads) -> Result<Option<VaultId>, Halt> {
+    for ((vault,), _) in scope.range::<EndedVaultRow>(reads, &(), VAULTS_AT_ONCE)? {
+        let is_bare = scope.range::<ChunkRow>(reads, &(vault,), 1)?.is_empty()
+            && scope.range::<NodeRow>(reads, &(vault,), 1)?.is_empty()
+            && scope.get::<VaultOpenRow>(reads, &(vault,))?.is_none_or(|open| open.undecided == 0);
+        if is_bare {
+            return Ok(Some(vault));
+        }
+    }
+    Ok(None)
 }
 
 fn is_empty(scope: &TenantScope, reads: &dyn Reads) -> Result<bool, Halt> {
@@ -193,6 +231,8 @@ struct Step<'a> {
     references: u32,
     blobs: u32,
     went: BTreeMap<Domain, Usage>,
+    /// Leases that were looked up: a step opens and ends none.
+    open_leases: BTreeMap<LeaseId, bool>,
 }
 
 impl Step<'_> {
@@ -220,7 +260,43 @@ impl Step<'_> {
                 self.scope.delete::<EndedLeaseRow>(tables, &(lease,))
             }
             Next::Blob(key) => self.take_blob(tables, key),
+            Next::Keys(vault) => self.take_keys(tables, vault),
         }
+    }
+
+    /// Counts what went so far as used no more.
+    fn settle(&mut self, tables: &mut dyn Tables) -> Result<(), Halt> {
+        for ((vault, domain), went) in std::mem::take(&mut self.went) {
+            let owner = vaults::owner(self.scope, &*tables, vault, domain)?;
+            let owner = owner.ok_or_else(|| impossible("a domain with something in it is nobody's"))?;
+            usage::count(self.scope, tables, vault, &owner, &Usage::default(), &went)?;
+        }
+        Ok(())
+    }
+
+    /// Removes wraps of an ended vault in which nothing lies, and behind the last of them its cards.
+    fn take_keys(&mut self, tables: &mut dyn Tables, vault: VaultId) -> Result<(), Halt> {
+        // A domain's owner goes with its card.
+        self.settle(tables)?;
+        let scope = self.scope;
+        let wraps = scope.range::<WrapRow>(&*tables, &(vault,), KEYS_AT_ONCE)?;
+        self.count(wraps.len());
+        for (key, _) in &wraps {
+            scope.delete::<WrapRow>(tables, key)?;
+        }
+        if wraps.len() == KEYS_AT_ONCE {
+            return Ok(());
+        }
+        let cards = scope.range::<CardRow>(&*tables, &(vault,), KEYS_AT_ONCE)?;
+        self.count(cards.len());
+        for ((_, writer, epoch), card) in &cards {
+            scope.delete::<CardRow>(tables, &(vault, writer.clone(), *epoch))?;
+            scope.delete::<DomainRow>(tables, &(vault, card.domain, writer.clone()))?;
+        }
+        if cards.len() < KEYS_AT_ONCE {
+            scope.delete::<EndedVaultRow>(tables, &(vault,))?;
+        }
+        Ok(())
     }
 
     /// Removes a node that nothing names, and lets what it names go.
@@ -228,7 +304,7 @@ impl Step<'_> {
         let scope = self.scope;
         scope.delete::<UnnamedNodeRow>(tables, &key)?;
         let stays = match scope.get::<NodeRow>(&*tables, &key)? {
-            Some(row) => row.count != 0 || is_open(scope, &*tables, row.lease)?,
+            Some(row) => row.count != 0 || self.is_open(&*tables, row.lease)?,
             None => true,
         };
         if stays {
@@ -293,7 +369,7 @@ impl Step<'_> {
         self.count(0);
         scope.delete::<GraceRow>(tables, &key)?;
         let Some(row) = scope.get::<ChunkRow>(&*tables, &(vault, domain, chunk, blob))? else { return Ok(()) };
-        if row.count != 0 || is_open(scope, &*tables, row.lease)? {
+        if row.count != 0 || self.is_open(&*tables, row.lease)? {
             return Ok(());
         }
         scope.delete::<ChunkRow>(tables, &(vault, domain, chunk, blob))?;
@@ -323,6 +399,15 @@ impl Step<'_> {
             self.grant(tables, place, of)?;
         }
         self.scope.put(tables, &key, &row)
+    }
+
+    fn is_open(&mut self, reads: &dyn Reads, lease: LeaseId) -> Result<bool, Halt> {
+        if let Some(is_open) = self.open_leases.get(&lease) {
+            return Ok(*is_open);
+        }
+        let is_open = is_open(self.scope, reads, lease)?;
+        self.open_leases.insert(lease, is_open);
+        Ok(is_open)
     }
 
     /// Begins a blob's grace period.

@@ -566,6 +566,10 @@ pub struct UnnamedNodeRow {}
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct GraceRow {}
 
+/// A vault has ended and its wraps and cards are still there. The value is empty.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct EndedVaultRow {}
+
 /// A restore session.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct RestoreRow {
@@ -777,6 +781,7 @@ tenants_rows! {
     PartRow: "part row", 512 << 10, 54, (SnapshotId,);
     RestoreRow: "restore row", 4096, 55, (SessionId,);
     PinRow: "pin row", 16, 56, (SnapshotId, SessionId);
+    EndedVaultRow: "ended vault row", 16, 57, (VaultId,);
     AuditHeadRow: "audit head row", 8192, 60, ();
     LeafRow: "audit leaf row", 8192, 61, (u64,);
     SubtreeRow: "audit subtree row", 64, 62, (u8, u64);

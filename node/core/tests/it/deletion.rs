@@ -10,7 +10,7 @@ use strongroom_format::lock_order::LockOrder;
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
 
-use crate::backup::{Backup, back_up};
+use crate::backup::{Backup, Piece, back_up};
 use crate::group::{HOUR_MS, claim, done, identity, refused};
 use crate::tenant::{ADMIN, AUDITOR, LEGAL, OTHER_WRITER, RESTORER, WRITER};
 use crate::world::World;
@@ -244,4 +244,51 @@ fn a_vault_ends_only_empty_and_its_name_is_never_given_again() {
     for group in world.shards() {
         assert_eq!(world.groups[&group].view().usage, Usage::default(), "{group}: an emptied vault leaves nothing");
     }
+}
+
+/// How many wraps and cards a tenant has at home (`src/shard/rows.rs`).
+fn keys(world: &World, tenant: &str) -> (usize, usize) {
+    let (id, home) = (world.tenant(tenant).id, world.tenant(tenant).home);
+    let rows: Vec<_> = world.groups[&home].tables.rows().filter(|(_, key, _)| key.starts_with(id.as_bytes())).collect();
+    let of = |number: u8| rows.iter().filter(|(table, ..)| table.0 == number).count();
+    (of(34), of(32))
+}
+
+#[test]
+fn an_ended_vault_loses_wraps_and_cards_when_nothing_lies_in_it_and_not_before() {
+    let mut world = World::unlocked(&["acme", "globex"]);
+    let snapshot = back_up(&mut world, "acme", WRITER, "one", &["a", "b"]);
+    back_up(&mut world, "globex", WRITER, "theirs", &["c"]);
+    let (full, theirs) = (keys(&world, "acme"), keys(&world, "globex"));
+    assert!(0 < full.0 && 0 < full.1, "{full:?}");
+    // An upload that is under way has brought blobs, sealed under a key whose wrap they need.
+    let session = world.open_session("acme", WRITER);
+    let mut late = Backup::new(&world, "acme", WRITER, session, "late");
+    late.prepare(&mut world, &["late"]);
+    // Another one has brought nothing yet.
+    let session = world.open_session("acme", WRITER);
+    let mut later = Backup::new(&world, "acme", WRITER, session, "later");
+    done(later.open(&mut world));
+    let with_late = keys(&world, "acme");
+    done(delete(&mut world, "acme", ADMIN, snapshot));
+    world.tell_ends();
+    world.collect(0);
+    assert_eq!(keys(&world, "acme"), with_late, "a vault that lives keeps its keys, empty or not");
+    done(delete_vault(&mut world, "acme"));
+    world.collect(0);
+    assert_eq!(keys(&world, "acme"), with_late, "something lies in it under a lease");
+    let home = late.home(&world);
+    done(late.submit(&mut world, home, Body::AbortSnapshot { snapshot: late.snapshot }));
+    world.tell_ends();
+    world.decide();
+    world.collect(0);
+    assert_eq!(keys(&world, "acme"), with_late, "somebody may still bring something");
+    done(later.register(&mut world, home, &[Piece::new("later", 1)]));
+    // The lease ends, and with it what it held.
+    world.pass(7 * HOUR_MS);
+    world.decide();
+    world.tell_ends();
+    world.collect(0);
+    assert_eq!(keys(&world, "acme"), (0, 0), "nothing needs them any more");
+    assert_eq!(keys(&world, "globex"), theirs, "another tenant's stay");
 }
