@@ -77,16 +77,14 @@ pub fn tree(cluster: &Cluster, seed: &str, mebibytes: usize) -> PathBuf {
     source
 }
 
-/// Restores a snapshot and compares it with what it was made of.
-pub async fn comes_back(cluster: &Cluster, snapshot: SnapshotId, source: &Path) {
+async fn comes_back(cluster: &Cluster, snapshot: SnapshotId, source: &Path) {
     let to = cluster.scratch().join("restored");
     let restored = restore(&cluster.client("acme-restorer").await, snapshot, &to).await;
     assert!(restored.is_whole(), "{:?}", restored.damaged);
     trees::assert_equal(source, &to);
 }
 
-/// An admin deletes a snapshot of acme that nothing keeps.
-pub async fn delete(cluster: &Cluster, snapshot: SnapshotId) {
+async fn delete(cluster: &Cluster, snapshot: SnapshotId) {
     let admin = cluster.client("acme-admin").await;
     admin.delete_snapshots(&[snapshot], "the test is over", |_| Ok(())).await.expect("nothing keeps it");
 }

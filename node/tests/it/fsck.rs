@@ -70,7 +70,7 @@ async fn fsck_tells_a_rotten_and_a_missing_fragment_from_one_that_sweep_will_tak
     let mut cluster = forgetful().await;
     let source = cluster.scratch();
     trees::plant(&source, "fragments");
-    fs::write(source.join("large"), trees::noise("large", 4 << 20)).expect("a file can be written");
+    fs::write(source.join("fragments.bin"), trees::noise("fragments", 4 << 20)).expect("a file can be written");
     back_up(&cluster.client("acme-writer").await, &source, "papers", "fragments").await;
     let names = cluster.names();
     tokio::task::block_in_place(|| {
