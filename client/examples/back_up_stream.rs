@@ -69,5 +69,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let done = client.back_up(request).await?;
     exporter.join().map_err(|_| "the export broke")??;
     println!("snapshot {} has {} bytes in orders.txt", done.snapshot, done.bytes);
+    // An application that goes on would keep it open for the next one.
+    client.close().await;
     Ok(())
 }

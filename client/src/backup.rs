@@ -50,7 +50,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strongroom_format::code::{Code, Strength};
-use strongroom_format::id::{SnapshotId, VaultName};
+use strongroom_format::id::{GroupId, SnapshotId, VaultName};
 use strongroom_format::label::Label;
 use strongroom_format::summary::Summary;
 
@@ -170,12 +170,27 @@ impl Client {
 /// Makes the snapshot, the short way, if that is allowed and possible, else the long one, and fetches its receipt.
 async fn make(draft: &Draft, may_be_short: bool, tally: &Arc<Tally>, distrust: &Arc<Distrust>) -> Result<Made> {
     let mut reading = Reading::start(draft, tally, distrust);
-    let session = Session::open(&draft.client, draft.topology.home, small::BUDGET_BYTES);
+    let session = session_at_home(draft);
     let (session, ()) = futures_util::future::join(session, reading.look_ahead()).await;
-    let session = Arc::new(session?);
-    let committed = make_in(draft, &session, &mut reading, may_be_short, tally, distrust).await;
+    let mut session = Arc::new(session?);
+    let home = draft.topology.home;
+    let (groups, is_whole) = match reading.whole() {
+        Some(steps) => (small::groups(draft, steps), true),
+        None => (draft.topology.part_groups(), false),
+    };
+    let is_short = may_be_short && is_whole && groups == [home];
+    if !is_short && session.was_kept() {
+        // It may have ended, and a round more is nothing here.
+        leave(session, true).await;
+        session = Arc::new(Session::open(&draft.client, home, small::BUDGET_BYTES).await?);
+    }
+    let committed = match is_short {
+        true => make_short(draft, &mut session, &mut reading, tally, distrust).await,
+        false => make_long(draft, &session, groups, &mut reading, tally, distrust).await,
+    };
+    let keeps = is_short && committed.is_ok();
     // A courtesy, beside what is waited for: it ends by itself.
-    let end = tokio::time::timeout(Duration::from_secs(2), session.end());
+    let end = tokio::time::timeout(Duration::from_secs(2), leave(session, keeps));
     let made = async {
         let committed = committed?;
         let receipt = receipt(draft, &committed).await;
@@ -209,6 +224,11 @@ async fn receipt(draft: &Draft, committed: &Committed) -> Result<Option<Proof>> 
             tracing::warn!(message, "the snapshot is committed; too few voters have signed its receipt yet");
             Ok(None)
         }
+        // Too few of the voters that this machine knows have signed yet.
+        Err(Error::Refused { code: "UNAVAILABLE", message, .. }) => {
+            tracing::warn!(message, "the snapshot is committed; its receipt is not signed by voters known here yet");
+            Ok(None)
+        }
         // Turned away at the door, a certificate that ended just now for instance: that says nothing of the snapshot, and
         // "refused" would say that it was not made.
         Err(Error::Refused { code: "UNAUTHENTICATED" | "PERMISSION_DENIED", message, .. }) => {
@@ -219,27 +239,44 @@ async fn receipt(draft: &Draft, committed: &Committed) -> Result<Option<Proof>> 
     }
 }
 
-async fn make_in(
+/// The session that the client keeps, or a new one.
+async fn session_at_home(draft: &Draft) -> Result<Session> {
+    let home = draft.topology.home;
+    match Session::kept(&draft.client, home, small::KEPT_BYTES_MIN).await {
+        Some(kept) => Ok(kept),
+        None => Session::open(&draft.client, home, small::BUDGET_BYTES).await,
+    }
+}
+
+/// Keeps a session in which all went well, or ends it.
+async fn leave(session: Arc<Session>, keeps: bool) {
+    match Arc::try_unwrap(session) {
+        Ok(session) if keeps => session.keep().await,
+        Ok(session) => session.end().await,
+        Err(shared) => shared.end().await,
+    }
+}
+
+async fn make_short(
+    draft: &Draft,
+    session: &mut Arc<Session>,
+    reading: &mut Reading,
+    tally: &Tally,
+    distrust: &Distrust,
+) -> Result<Committed> {
+    reading.finish().await?;
+    let steps = reading.whole().expect("it was whole before");
+    small::commit(draft, session, steps, tally, distrust).await
+}
+
+async fn make_long(
     draft: &Draft,
     session: &Arc<Session>,
+    groups: Vec<GroupId>,
     reading: &mut Reading,
-    may_be_short: bool,
     tally: &Arc<Tally>,
     distrust: &Arc<Distrust>,
 ) -> Result<Committed> {
-    let home = draft.topology.home;
-    let groups = match reading.whole() {
-        Some(steps) => {
-            let groups = small::groups(draft, steps);
-            if may_be_short && groups == [home] {
-                reading.finish().await?;
-                let steps = reading.whole().expect("it was");
-                return small::commit(draft, session, steps, tally, distrust).await;
-            }
-            groups
-        }
-        None => draft.topology.part_groups(),
-    };
     let spread = Spread::open(draft, Arc::clone(session), groups, Arc::clone(tally), Arc::clone(distrust)).await?;
     spread.commit(reading).await
 }

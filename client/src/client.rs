@@ -20,6 +20,8 @@ use tonic::{Response, Status};
 
 use crate::connect::{Deadline, Effect, Nodes};
 use crate::error::{Error, Result};
+use crate::farewells::Farewells;
+use crate::kept::Keep;
 use crate::profile::Profile;
 use crate::state::State;
 use crate::topology::Topology;
@@ -32,6 +34,10 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// An identity of one tenant, connected to a cluster. Cheap to clone.
 ///
 /// Connecting dials a node and checks who it is and who it says the tenant is. Other nodes are dialled when needed.
+///
+/// A client that stays open keeps a session in the cluster from one small backup to the next, for a minute: the next one is
+/// committed in one Raft round. [`Client::close`] ends it; without that it ends by itself within the hour, and until then it
+/// counts among the writer's open sessions.
 #[derive(Clone)]
 pub struct Client(pub(crate) Arc<Inner>);
 
@@ -43,6 +49,8 @@ pub(crate) struct Inner {
     pub signing: SigningKey,
     pub state: State,
     pub nodes: Nodes,
+    pub keep: Keep,
+    pub farewells: Farewells,
     patience: Duration,
     topology: RwLock<Arc<Topology>>,
 }
@@ -78,7 +86,19 @@ impl Client {
         let state = State::open(&pinned.state)?;
         let nodes = Nodes::of(&profile, &credentials)?;
         let topology = RwLock::new(Arc::new(ask_topology(&nodes, &profile, patience).await?));
-        Ok(Self(Arc::new(Inner { profile, identity, role, signing, state, nodes, patience, topology })))
+        let (keep, farewells) = (Keep::default(), Farewells::default());
+        let inner = Inner { profile, identity, role, signing, state, nodes, keep, farewells, patience, topology };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The same for a process that does one thing and ends: no session is kept, so there is nothing to close.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_once(profile: Profile, patience: Duration) -> Result<Self> {
+        let client = Self::connect(profile, patience).await?;
+        let _nothing_yet = client.0.keep.close();
+        Ok(client)
     }
 
     /// The tenant.

@@ -7,7 +7,7 @@
 //!                      │                       │        │
 //!              session · client ───────────────┴────────┤
 //!                      │                                │
-//!      audit (what is believed of the tenant's log) · receipts
+//!      audit (what is believed of the tenant's log) · receipts · kept, farewells (what is left open, and ended)
 //!                      │
 //!      profile · keyring · state · topology · connect ──┘        error · progress · aead · random · handle
 //! ```
@@ -31,6 +31,7 @@
 //! let paths = [PathBuf::from("/srv/www")];
 //! let done = writer.back_up(BackupRequest::new(&paths, "papers".parse()?, "www".parse()?)?).await?;
 //! println!("snapshot {} survives {} regions", done.snapshot, done.survives.regions);
+//! writer.close().await;
 //!
 //! // A restorer can open.
 //! let restorer = Client::connect(Profile::read(Path::new("rita.toml"))?, PATIENCE).await?;
@@ -62,7 +63,11 @@
 //! # Stopping
 //!
 //! Drop the future. What was read and not sent is forgotten; what arrived lies under a lease that ends by itself; nothing is
-//! committed unless the commit was already under way. A restore leaves a staging directory that the next one clears.
+//! committed unless the commit was already under way. A restore leaves a staging directory that the next one clears, and its
+//! restore session is ended beside everything else.
+//!
+//! Before a process ends, [`client::Client::close`] ends what a client keeps open between calls and waits for what is being
+//! ended; all of that would end by itself, after a minute, an hour, or a day.
 //!
 //! # Memory
 //!
@@ -87,10 +92,12 @@ pub mod doctor;
 pub mod ends;
 pub mod enrol;
 pub mod error;
+mod farewells;
 pub mod globs;
 pub mod governance;
 mod handle;
 pub mod identities;
+mod kept;
 pub mod keyring;
 pub mod locks;
 pub mod operator;

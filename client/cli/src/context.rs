@@ -1,6 +1,7 @@
 //! What every command has: the flags that are everywhere, and what follows from them.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
@@ -50,12 +51,14 @@ pub struct Context {
     global: Global,
     /// Where results go.
     pub output: Output,
+    /// To be closed at the end, however it comes.
+    connected: Mutex<Vec<Client>>,
 }
 
 impl Context {
     /// From the flags.
     pub fn new(global: Global, output: Output) -> Self {
-        Self { global, output }
+        Self { global, output, connected: Mutex::default() }
     }
 
     /// How long nodes are waited for.
@@ -91,7 +94,17 @@ impl Context {
     /// # Errors
     /// As [`Context::profile`], and what the SDK says.
     pub async fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(self.profile()?, self.deadline()).await?)
+        let client = Client::connect_once(self.profile()?, self.deadline()).await?;
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner).push(client.clone());
+        Ok(client)
+    }
+
+    /// Ends what clients left open in the cluster: what was interrupted could not wait for that itself.
+    pub async fn close(&self) {
+        let clients = std::mem::take(&mut *self.connected.lock().unwrap_or_else(PoisonError::into_inner));
+        for client in clients {
+            client.close().await;
+        }
     }
 
     /// The operator of the profile, connected.

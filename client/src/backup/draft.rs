@@ -9,7 +9,7 @@ use bytes::Bytes;
 use strongroom_format::codec;
 use strongroom_format::command::{BlobRef, OpenSnapshot};
 use strongroom_format::envelope::{Envelope, Mac, ManifestRoot, PartRoot};
-use strongroom_format::id::{DekId, GroupId, SnapshotId};
+use strongroom_format::id::{DekId, GroupId, SnapshotId, VaultName};
 use strongroom_format::keys::{DomainKeys, WriterKey};
 use strongroom_format::records::{RecordItem, Records, RecordsOf};
 use strongroom_format::seal::{BlobHeader, blob_id, record_blob};
@@ -49,6 +49,30 @@ pub(crate) struct Draft {
     wrap: DekWrap,
 }
 
+/// Where the tenant lives, and the vault. Both are asked for at once; what was asked of those who led before is asked again
+/// of those who lead now.
+async fn look(client: &Client, name: &VaultName) -> Result<(Arc<Topology>, VerifiedVault)> {
+    let before = client.topology();
+    let fetch = || VerifiedVault::fetch(client, Wanted::Name(name));
+    let is_as_before =
+        |now: &Topology| (now.home, now.endpoints(now.home)) == (before.home, before.endpoints(before.home));
+    let (topology, early) = (client.refresh_topology(), fetch());
+    tokio::pin!(topology, early);
+    let (topology, early) = tokio::select! {
+        biased;
+        topology = &mut topology => {
+            let topology = topology?;
+            if !is_as_before(&topology) {
+                return Ok((topology, fetch().await?));
+            }
+            (topology, early.await)
+        }
+        vault = &mut early => (topology.await?, vault),
+    };
+    let vault = if is_as_before(&topology) { early? } else { fetch().await? };
+    Ok((topology, vault))
+}
+
 /// What a committed snapshot's trees are.
 pub(crate) struct Roots {
     /// One for each group that takes a part, sorted.
@@ -59,8 +83,7 @@ pub(crate) struct Roots {
 impl Draft {
     /// Verifies everything, then makes a key.
     pub(crate) async fn begin(client: &Client, request: BackupRequest) -> Result<Self> {
-        let topology = client.refresh_topology().await?;
-        let vault = VerifiedVault::fetch(client, Wanted::Name(&request.vault)).await?;
+        let (topology, vault) = look(client, &request.vault).await?;
         let writer = keyring::writer(client.profile())?;
         if writer.tenant != topology.tenant || writer.writer != *client.identity() {
             return Err(Error::refused(

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Its fragments are written under the session's own lease. Promises: whether the entry was applied is asked, not
-//! guessed; what was refused for a reason that passes is tried again the long way, under another id.
-//! Not here: the long way (`spread.rs`).
+//! guessed; what was refused for a reason that passes is tried again the long way, under another id. A session that was kept
+//! and has ended in the meantime is replaced, once the log has said that nothing was and nothing will be done in it.
+//! Not here: the long way (`spread.rs`), who keeps sessions (`backup.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ use crate::session::{Session, outcome, unexpected};
 
 /// What may be written under the session's own lease.
 pub(crate) const BUDGET_BYTES: u64 = 32 << 20;
+/// Of these, what a session that was kept must have left: a first look's bytes, and what comes with them.
+pub(crate) const KEPT_BYTES_MIN: u64 = 12 << 20;
 /// The entry is waited for so long; then the session is asked.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// No command carries more nodes than this in bytes.
@@ -65,10 +68,10 @@ pub(crate) fn groups(draft: &Draft, steps: &[Step]) -> Vec<GroupId> {
     groups.into_iter().collect()
 }
 
-/// Commits what was read, all of which lies at home.
+/// Commits what was read, all of which lies at home. The session may be another one afterwards.
 pub(crate) async fn commit(
     draft: &Draft,
-    session: &Session,
+    session: &mut Arc<Session>,
     steps: &[Step],
     tally: &Tally,
     distrust: &Distrust,
@@ -104,12 +107,56 @@ pub(crate) async fn commit(
     let (refs, record_blobs): (Vec<_>, Vec<_>) = records.into_iter().unzip();
     blobs.extend(record_blobs);
 
-    let mut bodies = vec![Body::OpenSnapshot(draft.opening(vec![home], BUDGET_BYTES))];
-    bodies.extend(put_nodes(draft, session, &nodes));
-    bodies.push(Body::SealPart { snapshot: draft.snapshot, roots: envelope.roots_in(home, home), records: refs });
-    bodies.push(Body::CommitSnapshot { envelope: envelope_bytes, sealed: Vec::new() });
-    let submitted = submit(draft, session, blobs, bodies).await?;
-    judge(draft, session, submitted, envelope.digest(), plan.counted, distrust).await
+    let blob_bytes: usize = blobs.iter().map(|blob| blob.bytes.len()).sum();
+    let node_bytes: usize = nodes.iter().map(Bytes::len).sum();
+    let bytes = (blob_bytes + node_bytes) as u64;
+    if session.was_kept() && session.left_bytes() < bytes {
+        session.end().await;
+        *session = Arc::new(Session::open(&draft.client, home, BUDGET_BYTES).await?);
+    }
+    loop {
+        session.uses(bytes);
+        let mut bodies = vec![Body::OpenSnapshot(draft.opening(vec![home], BUDGET_BYTES))];
+        bodies.extend(put_nodes(draft, session, &nodes));
+        let (roots, records) = (envelope.roots_in(home, home), refs.clone());
+        bodies.push(Body::SealPart { snapshot: draft.snapshot, roots, records });
+        bodies.push(Body::CommitSnapshot { envelope: envelope_bytes.clone(), sealed: Vec::new() });
+        let said = match submit(draft, session, &blobs, bodies).await {
+            Ok(submitted) => said(session, submitted, distrust).await?,
+            // Where the session has ended, the door finds no lease.
+            Err(error) if session.was_kept() && matches!(error.reason(), Some("NOT_FOUND" | "LEASE_ENDED")) => {
+                Some(Outcome::Forgotten)
+            }
+            Err(error) => return Err(error),
+        };
+        match said {
+            Some(Outcome::Forgotten) if session.was_kept() => {
+                tracing::debug!("the session that was kept has ended");
+                *session = Arc::new(replaced(draft, session).await?);
+            }
+            said => return judge(draft, session, said, envelope.digest(), plan.counted).await,
+        }
+    }
+}
+
+/// A session in place of one that has ended, for the same snapshot: none of the old one's numbers is executed any more, so if
+/// the log does not know the snapshot now, nothing was done and nothing will be.
+async fn replaced(draft: &Draft, ended: &Session) -> Result<Session> {
+    let unknown = |error: Error| match error {
+        Error::Unavailable { message } | Error::Unknown { message } => Error::Unknown { message },
+        error @ (Error::Refused { .. } | Error::Failed { .. }) => Error::Unknown { message: error.to_string() },
+    };
+    ended.end_for_certain().await.map_err(unknown)?;
+    let session = Session::open(&draft.client, ended.group(), BUDGET_BYTES).await.map_err(unknown)?;
+    let aborted = session.outcome_of(Body::AbortSnapshot { snapshot: draft.snapshot }).await.map_err(unknown)?;
+    match aborted {
+        Outcome::Refused(Refusal::NotFound) => Ok(session),
+        // It was opened, and now it is not: another try takes another id.
+        Outcome::Done(_) => Err(Refusal::Withdrawn.into()),
+        Outcome::Refused(_) | Outcome::Forgotten => {
+            Err(Error::Unknown { message: "the session has ended, and the log knows the snapshot".into() })
+        }
+    }
 }
 
 /// What was read, as far as it is the same for every shard.
@@ -268,7 +315,7 @@ struct Submitted {
 }
 
 /// Sends blobs and the entry to one node.
-async fn submit(draft: &Draft, session: &Session, blobs: Vec<Outgoing>, bodies: Vec<Body>) -> Result<Submitted> {
+async fn submit(draft: &Draft, session: &Session, blobs: &[Outgoing], bodies: Vec<Body>) -> Result<Submitted> {
     let mut numbers = Vec::new();
     let mut commands = Vec::new();
     let mut register_sequence = 0;
@@ -383,30 +430,29 @@ async fn send_to(draft: &Draft, endpoint: &str, messages: Vec<Ask>) -> std::resu
     }
 }
 
-/// Finds out whether the snapshot is committed.
+/// What the log says of the commit; `None`: it was not applied, and never will be.
+async fn said(session: &Session, submitted: Submitted, distrust: &Distrust) -> Result<Option<Outcome>> {
+    let Some(outcomes) = submitted.outcomes else { return session.ask(submitted.commit).await };
+    for outcome in &outcomes {
+        if let Outcome::Refused(Refusal::ManifestMismatch { missing_chunks, missing_nodes, .. }) = outcome {
+            distrust.add(missing_chunks.iter().map(|missing| missing.chunk));
+            distrust.missed_nodes(missing_nodes.len());
+        }
+    }
+    // The first refusal says why; the rest only that the one before was not done.
+    let refused = outcomes.iter().find(|outcome| matches!(outcome, Outcome::Refused(_)));
+    Ok(refused.or(outcomes.last()).cloned())
+}
+
+/// Whether the snapshot is committed.
 async fn judge(
     draft: &Draft,
     session: &Session,
-    submitted: Submitted,
+    said: Option<Outcome>,
     envelope: Digest,
     counted: Counted,
-    distrust: &Distrust,
 ) -> Result<Committed> {
-    let last = match submitted.outcomes {
-        Some(outcomes) => {
-            for outcome in &outcomes {
-                if let Outcome::Refused(Refusal::ManifestMismatch { missing_chunks, missing_nodes, .. }) = outcome {
-                    distrust.add(missing_chunks.iter().map(|missing| missing.chunk));
-                    distrust.missed_nodes(missing_nodes.len());
-                }
-            }
-            // The first refusal says why; the rest only that the one before was not done.
-            let refused = outcomes.iter().find(|outcome| matches!(outcome, Outcome::Refused(_)));
-            refused.or(outcomes.last()).cloned()
-        }
-        None => session.ask(submitted.commit).await?,
-    };
-    match last {
+    match said {
         Some(Outcome::Done(Done::Committed { envelope: found, strength, .. })) if found == envelope => {
             Ok(Committed { envelope, counted, strength })
         }

@@ -177,11 +177,13 @@ impl Uploads {
     pub async fn open(&self, caller: Caller, open: Open) -> Result<Upload, UploadFault> {
         let shard = self.topology.shard(open.group).ok_or(UploadFault::NotFound)?;
         let tenant = self.topology.tenant(caller.tenant).ok_or(UploadFault::NotFound)?;
-        let query = Query::Lease { tenant: caller.tenant, lease: open.lease };
-        let view = match self.reads.linearizable(open.group, &query, OPEN_WITHIN).await? {
-            Answer::Lease(view) => view,
-            _ => return Err(UploadFault::NotFound),
-        };
+        let lease = Query::Lease { tenant: caller.tenant, lease: open.lease };
+        let vault =
+            Query::Vault { tenant: caller.tenant, vault: VaultRef::Id(open.vault), by: Some(caller.identity.clone()) };
+        let lease = self.reads.linearizable(open.group, &lease, OPEN_WITHIN);
+        let vault = self.reads.linearizable(tenant.home, &vault, OPEN_WITHIN);
+        let (lease, vault) = futures_util::future::try_join(lease, vault).await?;
+        let Answer::Lease(view) = lease else { return Err(UploadFault::NotFound) };
         let fits = match &view.lease.purpose {
             LeasePurpose::Session(session) => *session == open.session,
             LeasePurpose::Part { vault, domain, .. } => *vault == open.vault && *domain == open.domain,
@@ -193,9 +195,7 @@ impl Uploads {
         if !view.lease.writable {
             return Err(SpreadError::LeaseEnded.into());
         }
-        let vault =
-            Query::Vault { tenant: caller.tenant, vault: VaultRef::Id(open.vault), by: Some(caller.identity.clone()) };
-        let least = match self.reads.linearizable(tenant.home, &vault, OPEN_WITHIN).await? {
+        let least = match vault {
             Answer::Vault { vault, .. } => Strength { regions: vault.policy.least_regions, nodes: 0 },
             _ => return Err(UploadFault::NotFound),
         };

@@ -19,6 +19,7 @@ mod foundation;
 mod fsck;
 mod identity_and_tls;
 mod inside;
+mod kept_sessions;
 mod liar;
 mod lies;
 mod losses;
