@@ -202,7 +202,8 @@ impl Client {
     ///
     /// It succeeds also if files are damaged everywhere: [`Restored::damaged`] lists them. Dropping the future, or running
     /// out of patience, leaves a staging directory beside or in the target, and nothing else: the next attempt clears it,
-    /// or goes on from it if [`RestoreRequest::earlier`] says so.
+    /// or goes on from it if [`RestoreRequest::earlier`] says so. Until it has ended a restore keeps its snapshot from being
+    /// deleted: at most for a day if its process was killed, or until the next attempt.
     ///
     /// # Errors
     /// `Refused` with `TARGET_MISMATCH`, `PROVENANCE_INVALID`, `PLACEMENT_MISMATCH`, `NOT_FOUND`, `NO_SPACE`, … before
@@ -222,6 +223,10 @@ impl Client {
             Marker { tenant: visit.gate.envelope.tenant, vault: visit.gate.envelope.vault, snapshot: request.snapshot };
         let (to, occupied, earlier, special) = (request.to.clone(), request.occupied, request.earlier, request.special);
         let claimed = blocking(move || Staging::claim(&to, occupied, earlier, marker)).await?;
+        if let Some(killed) = claimed.left_open() {
+            visit.end_earlier(killed).await;
+        }
+        claimed.note_session(visit.gate.restore);
         let staging = Arc::new(claimed.giving(special));
         let (plan, into) = (Plan::new(special), Some(Arc::clone(&staging)));
         let done = restore_into(&visit, &selection, plan, into, request.progress, began).await;

@@ -13,6 +13,7 @@ mod commands;
 mod content;
 mod context;
 mod exit;
+mod interrupt;
 mod lengths;
 mod lock_item;
 mod new_file;
@@ -37,9 +38,12 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::arguments::Arguments;
 use crate::context::Context;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Effect, Exit, Failure};
+use crate::interrupt::Interrupt;
 use crate::output::{Chatter, Output};
 
+/// How long may be waited until what was left open in the cluster is ended.
+const CLOSING: Duration = Duration::from_secs(2);
 /// How long work that cannot be interrupted may take to end.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
@@ -76,25 +80,47 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
     let runtime = Runtime::new().map_err(|cause| Failure::broken("cannot start", &cause))?;
     let context = Context::new(arguments.global, output.clone());
     let effect = arguments.command.effect();
-    let ended = runtime.block_on(async {
-        tokio::select! {
+    let mut interrupt = listen(&context, effect)?;
+    let (ended, is_interrupted_again) = runtime.block_on(async {
+        let ended = tokio::select! {
             ended = arguments.command.run(&context) => ended,
-            _signal = tokio::signal::ctrl_c() => Err(Failure::Interrupted(effect)),
+            () = interrupt.heard() => Err(Failure::Interrupted(effect)),
+        };
+        if let Err(Failure::Interrupted(_)) = &ended {
+            context.output.note("interrupted: what is under way ends; interrupt again to end at once");
         }
+        let is_interrupted_again = tokio::select! {
+            _in_time = tokio::time::timeout(CLOSING, context.close()) => false,
+            () = interrupt.heard() => true,
+        };
+        (ended, is_interrupted_again)
     });
     match &ended {
-        Err(Failure::Interrupted(_)) => {
-            context.output.note("interrupted: what is under way ends; interrupt again to end at once");
-            end_unless_interrupted(runtime);
+        _ if is_interrupted_again => runtime.shutdown_background(),
+        Err(Failure::Interrupted(_)) => end_unless_interrupted(runtime, &mut interrupt),
+        Ok(_) | Err(_) => {
+            interrupt.ends_by_itself();
+            runtime.shutdown_timeout(SHUTDOWN);
         }
-        Ok(_) | Err(_) => runtime.shutdown_timeout(SHUTDOWN),
     }
+    interrupt.ends_by_itself();
     ended
 }
 
+/// Signals come to us from now on; one that we cannot answer ends the program as if we had.
+fn listen(context: &Context, effect: Effect) -> Result<Interrupt, Failure> {
+    let output = context.output.clone();
+    let abandon = move || {
+        let failure = Failure::Interrupted(effect);
+        output.failure(&failure);
+        std::process::exit(failure.exit().code().into());
+    };
+    Interrupt::listen(abandon).map_err(|cause| Failure::broken("cannot listen for signals", &cause))
+}
+
 /// Lets what cannot be interrupted end, for a moment: until the user asks again.
-fn end_unless_interrupted(runtime: Runtime) {
-    let Ok(waiting) = tokio::runtime::Builder::new_current_thread().enable_io().build() else {
+fn end_unless_interrupted(runtime: Runtime, interrupt: &mut Interrupt) {
+    let Ok(waiting) = tokio::runtime::Builder::new_current_thread().build() else {
         return runtime.shutdown_timeout(SHUTDOWN);
     };
     let (tell, ended) = tokio::sync::oneshot::channel();
@@ -106,7 +132,7 @@ fn end_unless_interrupted(runtime: Runtime) {
     waiting.block_on(async {
         tokio::select! {
             _ended = ended => {}
-            _signal = tokio::signal::ctrl_c() => {}
+            () = interrupt.heard() => {}
         }
     });
 }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Promises: every step is relative to a directory handle and follows no symlink (N39, N115); the staging directory is
-//! its owner's only; a target that carries another tenant's marker is refused; one `syncfs` before the rename.
+//! its owner's only; a target that carries another tenant's marker is refused; one `syncfs` before the rename. Until then it
+//! carries the number of the restore session that it belongs to, so that the next attempt can end that of a killed one.
 //! Not here: what is written (`write.rs`), which path goes where (`selection.rs`).
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
 use rustix::io::Errno;
-use strongroom_format::id::{SnapshotId, TenantId, VaultId};
+use strongroom_format::id::{SessionId, SnapshotId, TenantId, VaultId};
 use strongroom_format::manifest::entry::{Access, Attributes, Device};
 use strongroom_format::manifest::xattr::RESTORE_MARK;
 
@@ -30,6 +31,8 @@ use crate::error::{Error, Result};
 
 /// The mark of a target as a file, where the file system has no attributes.
 const MARKER_FILE: &str = ".strongroom-restored";
+/// How a staging directory's mark begins: it is of no target yet.
+const SESSION_NOTED: &str = "session ";
 /// So many directory handles are kept open.
 const HANDLES_MAX: usize = 128;
 
@@ -90,6 +93,7 @@ pub(crate) struct Staging {
     shown: PathBuf,
     marker: Marker,
     earlier: Earlier,
+    left_open: Option<SessionId>,
     handles: Mutex<HashMap<Vec<u8>, Arc<OwnedFd>>>,
     giver: Giver,
 }
@@ -145,6 +149,7 @@ impl Staging {
         };
         let fail = |errno| Error::file("make staging for", &shown, errno);
         let found = find_earlier(&outer, &staging_name, &shown)?;
+        let left_open = found.as_ref().and_then(noted_session);
         let root = match (found, earlier) {
             (Some(root), Earlier::Continued) => root,
             (found, Earlier::Cleared | Earlier::Continued) => {
@@ -158,7 +163,7 @@ impl Staging {
         };
         let root = Arc::new(own(root).map_err(fail)?);
         let (handles, giver) = (Mutex::new(HashMap::new()), Giver::new(Special::LeftOut));
-        Ok(Self { how, outer, staging_name, root, shown, marker, earlier, handles, giver })
+        Ok(Self { how, outer, staging_name, root, shown, marker, earlier, left_open, handles, giver })
     }
 
     /// What gives power is given, or is not, which is the default.
@@ -174,6 +179,18 @@ impl Staging {
     /// Whether what an earlier attempt left is kept as far as it is right.
     pub(crate) fn is_continued(&self) -> bool {
         self.earlier == Earlier::Continued
+    }
+
+    /// The restore session that the earlier attempt belonged to, if it said so.
+    pub(crate) fn left_open(&self) -> Option<SessionId> {
+        self.left_open
+    }
+
+    /// Notes the restore session that this attempt belongs to, where the file system has attributes. The mark of a target
+    /// takes its place in the end.
+    pub(crate) fn note_session(&self, restore: SessionId) {
+        let text = format!("{SESSION_NOTED}{}", restore.0);
+        let _courtesy = rustix::fs::fsetxattr(&*self.root, RESTORE_MARK, text.as_bytes(), XattrFlags::empty());
     }
 
     /// How many bytes the file system has left for us.
@@ -431,6 +448,14 @@ pub(crate) fn names_of(directory: &OwnedFd) -> std::result::Result<Vec<CString>,
         }
     }
     Ok(names)
+}
+
+/// The restore session that a staging directory says it belongs to.
+fn noted_session(directory: &OwnedFd) -> Option<SessionId> {
+    let mut text = [0; 64];
+    let length = rustix::fs::fgetxattr(directory, RESTORE_MARK, &mut text[..]).ok()?;
+    let number = std::str::from_utf8(&text[..length]).ok()?.strip_prefix(SESSION_NOTED)?;
+    number.parse().ok().map(SessionId)
 }
 
 /// Opens a directory by its name, unless it is a symlink.

@@ -1,5 +1,7 @@
 //! A visit to one snapshot: it passed the gate, and a restore session pins it until the visit ends.
 //!
+//! Promises: a visit that is dropped (its caller was cancelled, or failed) is ended beside everything else; one whose process
+//! was killed ends by itself after a day, or when the restore is run again (`staging.rs` has its number).
 //! Not here: what the gate asks (`gate.rs`), what is done meanwhile.
 
 use std::collections::BTreeSet;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strongroom_format::command::{BlobRef, Body};
-use strongroom_format::id::SnapshotId;
+use strongroom_format::id::{SessionId, SnapshotId};
 use strongroom_format::outcome::Done;
 use strongroom_proto::v1 as pb;
 
@@ -28,7 +30,8 @@ const REPORTS_MAX: usize = 64;
 /// A snapshot that passed the gate, pinned by a restore session.
 pub(crate) struct Visit {
     pub gate: Arc<Gate>,
-    session: Session,
+    /// `None` once it was ended.
+    session: Option<Session>,
 }
 
 impl Visit {
@@ -48,24 +51,32 @@ impl Visit {
         let home = client.topology().home;
         gate.throttle = Throttle::new(bytes_per_second);
         let session = Session::open(client, home, 0).await.map_err(nothing_changed)?;
+        // From here on whoever goes away leaves something open.
+        let mut opening = Opening(Some(session));
+        let session = opening.0.as_ref().expect("it was put there");
         let lifetime_ms = u64::try_from(LIFETIME.as_millis()).expect("a day");
         let body = Body::OpenRestore { snapshots: vec![snapshot], purpose: purpose.to_owned(), lifetime_ms };
         match session.call(body).await.map_err(nothing_changed)? {
             Done::RestoreOpened { restore, .. } => gate.restore = restore,
             other => return Err(unexpected(&other)),
         }
-        Ok(Self { gate: Arc::new(gate), session })
+        Ok(Self { gate: Arc::new(gate), session: opening.0.take() })
     }
 
     /// A courtesy: it ends by itself.
-    pub(crate) async fn end(self) {
-        let ends = async {
-            if let Err(error) = self.session.call(Body::EndRestore { restore: self.gate.restore }).await {
-                tracing::debug!(%error, "a restore session was not ended");
-            }
-            self.session.end().await;
-        };
-        let _ended = tokio::time::timeout(Duration::from_secs(2), ends).await;
+    pub(crate) async fn end(mut self) {
+        if let Some(session) = self.session.take() {
+            let _ended = tokio::time::timeout(Duration::from_secs(2), end(session, self.gate.restore)).await;
+        }
+    }
+
+    /// Ends the restore session of an earlier attempt, as a courtesy. Another identity's is as if absent.
+    pub(crate) async fn end_earlier(&self, restore: SessionId) {
+        let Some(session) = self.session.as_ref().filter(|_| restore != self.gate.restore) else { return };
+        let end = session.call(Body::EndRestore { restore });
+        if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(2), end).await {
+            tracing::debug!(%error, %restore, "the restore session of an earlier attempt was not ended");
+        }
     }
 
     /// Says which blobs do not open, so that the next backup sends their chunks again.
@@ -79,9 +90,38 @@ impl Visit {
                 blob,
                 snapshot: envelope.snapshot,
             };
-            if let Err(error) = self.session.call(body).await {
+            let Some(session) = &self.session else { return };
+            if let Err(error) = session.call(body).await {
                 tracing::warn!(%error, %blob, "a blob that does not open was not reported");
             }
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            let (client, restore) = (session.client().clone(), self.gate.restore);
+            client.0.farewells.begin(end(session, restore));
+        }
+    }
+}
+
+async fn end(session: Session, restore: SessionId) {
+    if let Err(error) = session.call(Body::EndRestore { restore }).await {
+        tracing::debug!(%error, "a restore session was not ended");
+    }
+    session.end().await;
+}
+
+/// A client session in which a restore session is being opened.
+struct Opening(Option<Session>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.take() {
+            let client = session.client().clone();
+            client.0.farewells.begin(async move { session.end().await });
         }
     }
 }

@@ -124,6 +124,7 @@ fn an_interrupted_restore_shows_nothing_and_says_how_to_go_on() {
     // A second one keeps its hands off.
     let busy = Ran::from(start(&id, &to, &["--resume"]).wait_with_output().unwrap()).error(3);
     assert_eq!(busy["reason"], "BUSY");
+    assert_eq!(delete(&id).error(3)["reason"], "PINNED", "it reads the snapshot");
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let error = Ran::from(child.wait_with_output().unwrap()).error(130);
     assert_eq!(error["reason"], "INTERRUPTED");
@@ -133,4 +134,46 @@ fn an_interrupted_restore_shows_nothing_and_says_how_to_go_on() {
     Ran::from(start(&id, &to, &[]).wait_with_output().unwrap()).done();
     assert_equal(&top, &to);
     assert!(staging(&to).is_none());
+    delete(&id).done();
+}
+
+/// An admin ends the snapshot, if no restore has it open.
+fn delete(id: &str) -> Ran {
+    cluster().run("acme-admin", ["delete", id, "--reason", "a test"])
+}
+
+#[test]
+fn an_interrupted_restore_leaves_nothing_open_and_that_of_a_killed_one_is_ended_by_the_next() {
+    let home = tempfile::tempdir().unwrap();
+    let top = tree(home.path());
+    let begin = |id: &str, to: &Path| {
+        let child = start(id, to, &["--limit-download", "256K"]);
+        wait_until("the restore writes", || staging(to).is_some_and(|staging| 0 < bytes_below(&staging)));
+        child
+    };
+    for signal in ["-INT", "-TERM"] {
+        let (id, to) = (back_up(&top), home.path().join(format!("to{signal}")));
+        let child = begin(&id, &to);
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let error = Ran::from(child.wait_with_output().unwrap()).error(130);
+        assert_eq!(error["reason"], "INTERRUPTED", "{signal}");
+        delete(&id).done();
+    }
+    for (name, flags) in [("resumed", &["--resume"][..]), ("anew", &[])] {
+        let (id, to) = (back_up(&top), home.path().join(name));
+        let mut child = begin(&id, &to);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(delete(&id).error(3)["reason"], "PINNED", "nobody knows that it was killed");
+        Ran::from(start(&id, &to, flags).wait_with_output().unwrap()).done();
+        assert_equal(&top, &to);
+        delete(&id).done();
+    }
+    // One that is refused before it writes leaves nothing open either.
+    let id = back_up(&top);
+    fs::create_dir(home.path().join("full")).unwrap();
+    fs::write(home.path().join("full/of"), "things").unwrap();
+    let refused = Ran::from(start(&id, &home.path().join("full"), &[]).wait_with_output().unwrap()).error(3);
+    assert_eq!(refused["reason"], "TARGET_MISMATCH");
+    delete(&id).done();
 }
