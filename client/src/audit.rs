@@ -165,9 +165,19 @@ pub(crate) async fn not_hidden(client: &Client, snapshot: SnapshotId, error: Err
         Ok(receipts) if receipts.iter().any(|noted| noted.snapshot == snapshot && noted.by == *client.identity()) => {
             rollback(format_args!("the node does not show snapshot {snapshot}, for which this machine has a receipt"))
         }
-        Ok(_) => error,
+        Ok(_) => no_such_snapshot(&snapshot),
         Err(damaged) => damaged,
     }
+}
+
+/// There is none, or it is not the caller's: both look the same (N20). What was asked for is said: whoever asked knows it.
+pub(crate) fn no_such_snapshot(which: &dyn std::fmt::Display) -> Error {
+    Error::refused(
+        "NOT_FOUND",
+        "NOT_FOUND",
+        format_args!("there is no snapshot {which}, or it is not yours"),
+        "`strongroom snapshots` lists what you see",
+    )
 }
 
 /// The hashes of a proof.
@@ -189,8 +199,8 @@ impl Client {
     /// Believes a checkpoint that was asked for when `asked_from` was known, or refuses.
     ///
     /// # Errors
-    /// `Refused` with `ROLLBACK_DETECTED` for an older or another log, `VOTERS_CHANGED` if too few of the known voters
-    /// have signed it, `PROVENANCE_INVALID` for one that proves nothing.
+    /// `Refused` with `ROLLBACK_DETECTED` for an older or another log, `UNAVAILABLE/VOTERS_CHANGED` if too few of the known
+    /// voters have signed it, `PROVENANCE_INVALID` for one that proves nothing.
     pub(crate) async fn believe(
         &self,
         asked_from: Option<SignedCheckpoint>,
@@ -332,13 +342,15 @@ impl Client {
     }
 }
 
+/// Nothing is believed meanwhile. Mostly it passes: voters that are behind, or were replaced a moment ago, sign soon.
 fn other_voters() -> Error {
     Error::refused(
-        "FAILED_PRECONDITION",
+        "UNAVAILABLE",
         "VOTERS_CHANGED",
-        "too few of the voters that this machine knows have signed the tenant's log",
-        "ask whoever runs the cluster who votes in the tenant's home shard; if most were replaced since this machine \
-         last looked, compare `log` in the state directory of another machine, then remove it here",
+        "too few of the voters that this machine knows have signed the tenant's log yet",
+        "try again in a moment; if it stays so, ask whoever runs the cluster who votes in the tenant's home shard: if most \
+         were replaced since this machine last looked, compare `log` in the state directory of another machine, then \
+         remove it here",
     )
 }
 

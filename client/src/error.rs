@@ -126,8 +126,10 @@ impl Error {
     /// Whether it was refused, failed, or may have been done after all.
     pub fn outcome(&self) -> Outcome {
         match self {
-            // Data that is damaged is no rule.
-            Self::Refused { code: "DATA_LOSS", .. } | Self::Failed { .. } | Self::Unavailable { .. } => Outcome::Failed,
+            // Data that is damaged is no rule, and what is unavailable comes back.
+            Self::Refused { code: "DATA_LOSS" | "UNAVAILABLE", .. }
+            | Self::Failed { .. }
+            | Self::Unavailable { .. } => Outcome::Failed,
             Self::Refused { .. } => Outcome::Refused,
             Self::Unknown { .. } => Outcome::Unknown,
         }
@@ -455,7 +457,7 @@ impl From<Refusal> for Error {
                 "FAILED_PRECONDITION",
                 "PINNED",
                 "a restore session reads it",
-                "wait until the restore ends; one that was interrupted ends by itself",
+                "wait until the restore ends; one whose process was killed ends by itself within a day, or when it is run again",
             ),
             Refusal::WholeStands { whole } => no(
                 "FAILED_PRECONDITION",

@@ -68,7 +68,7 @@ SNAPSHOT is an id, the first 8 or more digits of one, or `latest` with --vault a
 Every flag has an environment variable: --profile is STRONGROOM_PROFILE, --vault is STRONGROOM_VAULT, and so on.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 outcome unknown, 5 done but some entries skipped,
-6 damage found, 7 unavailable until the deadline, 130 interrupted.
+6 damage found, 7 unavailable (try again later), 130 interrupted.
 
 Commands that need a node's disk (run, init, join, ca, dev, demo, inspect, a doctor of its own) are in `strongroomd`.
 What --json prints is described in client/cli/JSON.md; deploy/profile.example.toml is a profile with every key explained."

@@ -9,7 +9,7 @@
 //! | 4 | unknown | it may have been done: ask before doing it again |
 //! | 5 | done, some entries skipped | |
 //! | 6 | damage found | |
-//! | 7 | unavailable until the deadline | try again later |
+//! | 7 | unavailable, or nobody answered until the deadline | try again later |
 //! | 130 | interrupted | |
 //!
 //! Not here: what the SDK's errors mean (`strongroom::error`).
@@ -37,7 +37,7 @@ pub enum Exit {
     SomeSkipped,
     /// Data is damaged.
     DamageFound,
-    /// Nobody answered in time.
+    /// Nobody answered in time, or what is needed is not there now.
     Unavailable,
     /// The user stopped it.
     Interrupted,
@@ -139,6 +139,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Error(Error::Refused { code: "DATA_LOSS", .. }) => Exit::DamageFound,
+            Self::Error(Error::Refused { code: "UNAVAILABLE", .. }) => Exit::Unavailable,
             Self::Error(Error::Refused { .. }) => Exit::Refused,
             Self::Error(Error::Failed { .. }) | Self::NobodyListens => Exit::Failed,
             Self::Error(Error::Unknown { .. }) => Exit::Unknown,
@@ -248,6 +249,7 @@ mod tests {
         for (failure, exit, outcome) in [
             (refused("PERMISSION_DENIED"), Exit::Refused, "refused"),
             (refused("DATA_LOSS"), Exit::DamageFound, "failed"),
+            (refused("UNAVAILABLE"), Exit::Unavailable, "failed"),
             (Error::Failed { message: "x".into(), cause: Some(io.into()) }.into(), Exit::Failed, "failed"),
             (Error::Unknown { message: "x".into() }.into(), Exit::Unknown, "unknown"),
             (Error::Unavailable { message: "x".into() }.into(), Exit::Unavailable, "failed"),
