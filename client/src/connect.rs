@@ -87,15 +87,16 @@ pub(crate) struct Nodes {
 
 /// The certificate and TLS key of a profile.
 pub(crate) fn credentials(profile: &Profile) -> Result<Credentials> {
-    Credentials::read(&profile.identity.certificate, &profile.identity.key, Purpose::Client)
-        .map_err(keyring::credentials)
+    let (certificate, key) = (&profile.identity.certificate, &profile.identity.key);
+    Credentials::read(certificate, key, Purpose::Client)
+        .map_err(|fault| keyring::credentials_in(certificate, Some(key), fault))
 }
 
 impl Nodes {
     /// The nodes of a profile's cluster. Dials nobody yet.
     pub(crate) fn of(profile: &Profile, credentials: &Credentials) -> Result<Self> {
         let ClusterSection { name, endpoints, roots } = &profile.cluster;
-        let certificates = read_certificates(roots).map_err(keyring::credentials)?;
+        let certificates = read_certificates(roots).map_err(|fault| keyring::credentials_in(roots, None, fault))?;
         let anchors = Anchors::read(&certificates).map_err(|fault| {
             Error::refused("FAILED_PRECONDITION", "ROOTS", fault, "check cluster.roots in the profile")
         })?;

@@ -63,7 +63,8 @@ impl Client {
         let profile = self.profile();
         let door = read_door(topology.door.as_ref(), profile.cluster.name.clone(), topology.cluster)?;
         // A node may name an address, but no CA that the profile does not believe.
-        let roots = read_certificates(&profile.cluster.roots).map_err(keyring::credentials)?;
+        let roots = &profile.cluster.roots;
+        let roots = read_certificates(roots).map_err(|fault| keyring::credentials_in(roots, None, fault))?;
         if roots.iter().any(|root| issuer_digest(root) == door.pin) {
             Ok(door)
         } else {

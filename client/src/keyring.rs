@@ -97,6 +97,20 @@ pub fn read_public(path: &Path) -> Result<RestorerPublicKey> {
     RestorerPublicKey::from_text(&text).map_err(|fault| no_key(path, &fault))
 }
 
+/// The same of files whose names the fault does not say: certificates, and a key if there is one.
+pub(crate) fn credentials_in(certificates: &Path, key: Option<&Path>, fault: CredentialsFault) -> Error {
+    let key = key.unwrap_or(certificates);
+    let said = match &fault {
+        CredentialsFault::Read { .. } | CredentialsFault::Exposed { .. } => return credentials(fault),
+        CredentialsFault::NoKey | CredentialsFault::UnusableKey => format!("{}: {fault}", key.display()),
+        CredentialsFault::NotAPair => format!("{fault}: {} and {}", key.display(), certificates.display()),
+        CredentialsFault::NoCertificates | CredentialsFault::ChainTooLong | CredentialsFault::Leaf(_) => {
+            format!("{}: {fault}", certificates.display())
+        }
+    };
+    Error::refused("FAILED_PRECONDITION", "KEY_FILE", said, "name the right files in the profile, or get new ones")
+}
+
 /// What certificates and keys of TLS are refused for.
 pub(crate) fn credentials(fault: CredentialsFault) -> Error {
     let next = match fault {

@@ -138,7 +138,11 @@ impl Client {
                 let request = request.clone();
                 async move { vaults.get_snapshot(request).await }
             })
-            .await?;
+            .await
+            .map_err(|error| match error.reason() {
+                Some("NOT_FOUND") => audit::no_such_snapshot(&digits),
+                _ => error,
+            })?;
         let id = reply.snapshot.and_then(|snapshot| SnapshotId::from_slice(&snapshot.id).ok());
         match id {
             Some(id) if id.to_string().starts_with(digits) => Ok(id),

@@ -54,7 +54,8 @@ impl VerifiedVault {
                 let request = request.clone();
                 async move { vaults.get_vault(request).await }
             })
-            .await?;
+            .await
+            .map_err(|error| no_such(&wanted, error))?;
         let vault = reply.vault.ok_or_else(|| Error::broken("the node's answer has no vault"))?;
         let verified = Self::verify(client, vault, reply.cards)?;
         let asked = match wanted {
@@ -91,6 +92,19 @@ impl VerifiedVault {
     /// The card with this digest.
     pub(crate) fn card(&self, digest: &Digest) -> Option<&VerifiedCard> {
         self.cards.iter().find(|card| card.card.digest() == *digest)
+    }
+}
+
+/// Of a vault that is not there, or is another tenant's, its name is said: whoever asked knows it.
+fn no_such(wanted: &Wanted<'_>, error: Error) -> Error {
+    match (wanted, error.reason()) {
+        (Wanted::Name(name), Some("NOT_FOUND")) => Error::refused(
+            "NOT_FOUND",
+            "NOT_FOUND",
+            format_args!("there is no vault {name}, or it is not yours"),
+            "`strongroom vault list` shows yours",
+        ),
+        _ => error,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What keeps a snapshot, as a result: in `snapshots`, and by itself in `lock show` and after each order.
 
 use serde::Serialize;
+use strongroom::error::Error;
 use strongroom_format::id::SnapshotId;
 use strongroom_format::lock::LockMode;
 use strongroom_format::policy_view::{LockView, WeakeningShown};
@@ -78,6 +79,19 @@ impl Lock {
             }),
             milliseconds: lock.map_or(0, |lock| lock.terms.length_ms),
         })
+    }
+}
+
+/// A refusal because something is not there, with what.
+pub fn none_of(what: &str, which: &str, error: Error) -> Error {
+    match error {
+        Error::Refused { code: code @ "NOT_FOUND", reason, .. } if reason == "NOT_FOUND" => Error::Refused {
+            code,
+            reason,
+            message: format!("the snapshot has no {what} {which}, or there is no such snapshot"),
+            next: "`strongroom lock show` shows what keeps it".into(),
+        },
+        error => error,
     }
 }
 

@@ -28,6 +28,10 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// # Errors
 /// Refused with `ALREADY_EXISTS` if something is.
 pub fn nothing_at(paths: &[&Path]) -> Result<(), Failure> {
+    if paths.iter().any(|path| path.as_os_str() == "-") {
+        // Nobody who writes this means a file of that name.
+        return Err(Failure::usage("`-` is no file: this is not written to stdout", "name a file"));
+    }
     match paths.iter().find(|path| path.symlink_metadata().is_ok()) {
         Some(path) => Err(exists(path)),
         None => Ok(()),

@@ -3,16 +3,22 @@
 //! Promises: help is on stdout with code 0; whoever asks this program for a node's command is told where it is; with
 //! `--json` a usage error is an error object too.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::arguments::Arguments;
 use crate::exit::{Exit, Failure};
 use crate::output::{Chatter, Format, Output, error_line};
 
 /// Commands of `strongroomd`, which needs a disk and no identity.
 const NODE_COMMANDS: [&str; 10] =
     ["run", "init", "join", "ca", "ca-tls", "ca-revoke", "dev", "demo", "inspect", "fsck"];
+
+/// So much is said of a command line that makes no sense.
+const TOLD_CHARS_MAX: usize = 600;
 
 /// Says what is wrong and how the program ends.
 pub fn explain(fault: &clap::Error) -> ExitCode {
@@ -44,8 +50,48 @@ fn failure(fault: &clap::Error) -> Failure {
         );
     }
     let text = fault.render().to_string();
-    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("the command line makes no sense");
-    Failure::usage(first.trim_start_matches("error: "), "read `strongroom --help`")
+    if fault.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let command = command_in(std::env::args_os());
+        return Failure::usage(format!("`{command}` needs a command"), format!("read `{command} --help`"));
+    }
+    let (message, tips) = told(&text);
+    let help = format!("read `{} --help`", command_in(std::env::args_os()));
+    Failure::usage(message, if tips.is_empty() { help } else { format!("{tips}; {help}") })
+}
+
+/// What clap says before it shows how it is used, as one line, and its tips.
+fn told(text: &str) -> (String, String) {
+    let is_end = |line: &str| line.starts_with("Usage:") || line.starts_with("For more information");
+    let lines = text.lines().map(str::trim).take_while(|line| !is_end(line)).filter(|line| !line.is_empty());
+    let (tips, said): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("tip: "));
+    let said = said.join(" ");
+    let said = match said.trim_start_matches("error: ") {
+        "" => "the command line makes no sense",
+        said => said,
+    };
+    let tips: Vec<&str> = tips.into_iter().map(|tip| tip.trim_start_matches("tip: ")).collect();
+    (shortened(said), shortened(&tips.join("; ")))
+}
+
+/// What was typed may be as long as it likes; what is said about it is not.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(TOLD_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// The command that was meant, as far as its words name one.
+fn command_in(arguments: impl Iterator<Item = OsString>) -> String {
+    let mut command = Arguments::command();
+    let mut words = vec!["strongroom".to_owned()];
+    for argument in arguments.skip(1).take_while(|argument| argument != "--") {
+        if let Some(below) = command.find_subcommand(&argument).cloned() {
+            words.push(below.get_name().to_owned());
+            command = below;
+        }
+    }
+    words.join(" ")
 }
 
 fn node_command(fault: &clap::Error) -> Option<&'static str> {
@@ -55,7 +101,7 @@ fn node_command(fault: &clap::Error) -> Option<&'static str> {
     }
 }
 
-fn wants_json(arguments: impl Iterator<Item = std::ffi::OsString>, variable: Option<String>) -> bool {
+fn wants_json(arguments: impl Iterator<Item = OsString>, variable: Option<String>) -> bool {
     let falsey = ["", "0", "n", "no", "f", "false", "off"];
     let before_dashes: Vec<_> = arguments.take_while(|argument| argument != "--").collect();
     before_dashes.iter().any(|argument| argument == "--json")
@@ -64,9 +110,29 @@ fn wants_json(arguments: impl Iterator<Item = std::ffi::OsString>, variable: Opt
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
-
     use super::*;
+
+    #[test]
+    fn all_that_is_missing_is_named_and_so_is_the_command() {
+        let missing = "error: the following required arguments were not provided:\n  --vault <VAULT>\n  --to <DIR>\n\n\
+                       Usage: strongroom vault card --vault <VAULT> <NAME>\n\nFor more information, try '--help'.\n";
+        let (message, tips) = told(missing);
+        assert_eq!(message, "the following required arguments were not provided: --vault <VAULT> --to <DIR>");
+        assert_eq!(tips, "");
+        let command = |line: &str| command_in(line.split(' ').map(OsString::from));
+        assert_eq!(command("strongroom --json --profile p vault card --vault"), "strongroom vault card");
+        assert_eq!(command("strongroom bakup vault"), "strongroom vault");
+        assert_eq!(command("strongroom backup -- vault"), "strongroom backup");
+        let typo = "error: unexpected argument '--wat' found\n\n  tip: a similar argument exists: '--tag'\n\n\
+                    Usage: strongroom backup [OPTIONS]\n";
+        assert_eq!(
+            told(typo),
+            ("unexpected argument '--wat' found".into(), "a similar argument exists: '--tag'".into())
+        );
+        let (long, _) = told(&format!("error: invalid value '{}' for '--tag'\n", "ä".repeat(9000)));
+        assert_eq!(long.chars().count(), TOLD_CHARS_MAX + 1);
+        assert_eq!(told("\n").0, "the command line makes no sense");
+    }
 
     #[test]
     fn json_is_recognised_without_parsing() {

@@ -73,6 +73,10 @@ impl Client {
     ) -> Result<FileRead> {
         let path = TreePath::typed(path)
             .map_err(|fault| Error::refused("INVALID_ARGUMENT", "SELECTION", fault, "name a path in the snapshot"))?;
+        if path.is_top() {
+            let (why, next) = ("the top of a snapshot is no file", "name a file as `strongroom ls` shows it");
+            return Err(Error::refused("FAILED_PRECONDITION", "NOT_A_FILE", why, next));
+        }
         let visit = Visit::begin(self, snapshot, "read a file").await?;
         let read = read(&visit, &path, range, to, &progress).await;
         visit.end().await;

@@ -38,14 +38,14 @@ struct Pick {
 }
 
 impl Selection {
-    /// These paths as people type them; none means everything.
+    /// These paths as people type them; none means everything, and so does `/`.
     ///
     /// # Errors
-    /// `Refused` if a path leads outside, or two have the same base name.
+    /// `Refused` if a path leads outside or is empty, or two have the same base name.
     pub(crate) fn new(typed: &[Vec<u8>]) -> Result<Self> {
         let mut picks = Vec::with_capacity(typed.len());
         for bytes in typed {
-            let path = TreePath::typed(bytes).map_err(|fault| refused(fault.to_string()))?;
+            let path = path(bytes)?;
             if path.is_top() {
                 if typed.len() == 1 {
                     return Ok(Self::of(Vec::new(), Names::Short));
@@ -70,7 +70,7 @@ impl Selection {
     pub(crate) fn below(typed: &[Vec<u8>]) -> Result<Self> {
         let mut picks = Vec::with_capacity(typed.len());
         for bytes in typed {
-            let path = TreePath::typed(bytes).map_err(|fault| refused(fault.to_string()))?;
+            let path = path(bytes)?;
             if path.is_top() {
                 return Ok(Self::of(Vec::new(), Names::Whole));
             }
@@ -187,6 +187,14 @@ fn refused(message: String) -> Error {
     Error::refused("INVALID_ARGUMENT", "SELECTION", message, "name paths as `strongroom ls` shows them")
 }
 
+/// A path as people type it. An empty one was meant to be another: what a script did not fill in is not everything.
+fn path(typed: &[u8]) -> Result<TreePath> {
+    if typed.is_empty() {
+        return Err(refused("an empty path names nothing; / is everything".into()));
+    }
+    TreePath::typed(typed).map_err(|fault| refused(fault.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +228,10 @@ mod tests {
         assert_eq!(place(&several, "c", false).as_deref(), Some("c"));
         assert!(Selection::new(&[b"a/b".to_vec(), b"c/b".to_vec()]).is_err());
         assert!(Selection::new(&[b"../b".to_vec()]).is_err());
+        assert!(Selection::new(&[b"/".to_vec()]).unwrap().is_everything());
+        for empty in [&[Vec::new()][..], &[b"a".to_vec(), Vec::new()]] {
+            assert!(Selection::new(empty).is_err() && Selection::below(empty).is_err(), "{empty:?}");
+        }
     }
 
     #[test]

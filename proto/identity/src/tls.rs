@@ -146,6 +146,10 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsFault>
     let file = std::fs::File::open(path).map_err(|cause| CredentialsFault::Read { path: path.into(), cause })?;
     // Of the open file, so that what is checked is what is read.
     let metadata = file.metadata().map_err(|cause| CredentialsFault::Read { path: path.into(), cause })?;
+    if metadata.is_dir() {
+        let cause = io::ErrorKind::IsADirectory.into();
+        return Err(CredentialsFault::Read { path: path.into(), cause });
+    }
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(CredentialsFault::Exposed { path: path.into() });
     }

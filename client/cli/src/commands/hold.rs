@@ -4,7 +4,7 @@ use strongroom_format::id::HoldName;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::lock_item::Shown;
+use crate::lock_item::{Shown, none_of};
 use crate::which::Which;
 
 /// Flags of `hold add`.
@@ -59,7 +59,8 @@ impl HoldRemove {
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client().await?;
         let snapshot = self.what.which.resolve(&client).await?;
-        client.remove_hold(snapshot, self.what.hold, self.what.reason).await?;
+        let removed = client.remove_hold(snapshot, self.what.hold.clone(), self.what.reason).await;
+        removed.map_err(|error| none_of("hold", &format!("of the name {}", self.what.hold), error))?;
         context.output.item(&Shown::new(snapshot, client.lock(snapshot).await?))?;
         Ok(Exit::Done)
     }

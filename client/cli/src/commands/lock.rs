@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
+use strongroom::client::Client;
+use strongroom::error::Error;
+use strongroom_format::id::SnapshotId;
 use strongroom_format::lock::{LockMode, Longer};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::lengths;
-use crate::lock_item::Shown;
-use crate::text::moment_of;
+use crate::lock_item::{Shown, none_of};
+use crate::text::{length, moment_of};
 use crate::which::Which;
 
 /// Flags of `lock show`.
@@ -119,7 +122,9 @@ impl LockExtend {
         };
         let now = client.lock(snapshot).await?.lock.filter(|lock| !lock.over).map(|lock| lock.terms.mode);
         let mode = if self.compliance { LockMode::Compliance } else { now.unwrap_or(LockMode::Governance) };
-        client.extend_lock(snapshot, mode, longer, self.reason).await?;
+        if let Err(error) = client.extend_lock(snapshot, mode, longer, self.reason).await {
+            return Err(with_range(&client, snapshot, error).await.into());
+        }
         let shown = Shown::new(snapshot, client.wait_until_all_have(snapshot).await?);
         context.output.item(&shown)?;
         Ok(if shown.is_everywhere() { Exit::Done } else { Exit::Unavailable })
@@ -131,10 +136,37 @@ impl LockWeaken {
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client().await?;
         let snapshot = self.which.resolve(&client).await?;
-        client.weaken_lock(snapshot, self.length, self.reason).await?;
+        if let Err(error) = client.weaken_lock(snapshot, self.length, self.reason).await {
+            let error = none_of("lock", "that is in force", error);
+            return Err(with_range(&client, snapshot, error).await.into());
+        }
         context.output.item(&Shown::new(snapshot, client.lock(snapshot).await?))?;
         Ok(Exit::Done)
     }
+}
+
+/// A refusal for a length, with the range that the vault's policy permits and how to change it.
+async fn with_range(client: &Client, snapshot: SnapshotId, error: Error) -> Error {
+    if error.reason() != Some("LOCK_OUT_OF_RANGE") {
+        return error;
+    }
+    let asked = async {
+        let vault = client.snapshots(None).await?.into_iter().find(|info| info.id == snapshot).map(|info| info.vault);
+        Ok::<_, Error>(match vault {
+            Some(vault) => Some((client.policy(&vault).await?.policy, vault)),
+            None => None,
+        })
+    };
+    let Ok(Some((policy, vault))) = asked.await else { return error };
+    let message = match (policy.lock_min_ms, policy.lock_max_ms) {
+        (_, 0) => format!("vault {vault} permits no locks: its policy's greatest length is 0, as in every new vault"),
+        (least, most) => format!("vault {vault} permits locks of {} to {}", length(least), length(most)),
+    };
+    let next = format!(
+        "ask for a length within that, or have an admin change it: \
+         `strongroom vault policy set {vault} --max LENGTH --reason TEXT` (--min for the least), then run this again"
+    );
+    Error::Refused { code: "INVALID_ARGUMENT", reason: "LOCK_OUT_OF_RANGE".into(), message, next }
 }
 
 impl LockCancel {
@@ -142,7 +174,8 @@ impl LockCancel {
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client().await?;
         let snapshot = self.which.resolve(&client).await?;
-        client.cancel_weakening(snapshot, self.reason).await?;
+        let cancelled = client.cancel_weakening(snapshot, self.reason).await;
+        cancelled.map_err(|error| none_of("wish to weaken its lock", "that could be cancelled", error))?;
         context.output.item(&Shown::new(snapshot, client.lock(snapshot).await?))?;
         Ok(Exit::Done)
     }

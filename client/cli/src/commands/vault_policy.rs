@@ -120,6 +120,33 @@ struct Wish {
 }
 
 impl Wish {
+    /// Whether no flag names anything.
+    fn is_empty(&self) -> bool {
+        let Self { vault: _, lock, min, max, least_regions, every, keep_last, .. } = self;
+        let keeps = [self.keep_hourly, self.keep_daily, self.keep_weekly, self.keep_monthly, self.keep_yearly];
+        lock.is_none()
+            && min.is_none()
+            && max.is_none()
+            && least_regions.is_none()
+            && every.is_none()
+            && keep_last.is_none()
+            && keeps.iter().all(Option::is_none)
+    }
+
+    /// The longest lock that keep rules make.
+    fn longest_promise_ms(policy: &Policy) -> u64 {
+        let keep = &policy.keep;
+        let promises = [
+            (keep.hourly, DAY_MS / 24),
+            (keep.daily, DAY_MS),
+            (keep.weekly, 7 * DAY_MS),
+            (keep.monthly, 31 * DAY_MS),
+            (keep.yearly, 366 * DAY_MS),
+        ];
+        let longest = promises.iter().map(|(number, period)| u64::from(*number).saturating_mul(*period)).max();
+        longest.unwrap_or(0)
+    }
+
     fn next(&self, old: &Policy) -> Policy {
         let mut policy = old.clone();
         policy.version = PolicyVersion(old.version.0.saturating_add(1));
@@ -138,17 +165,28 @@ impl Wish {
         ] {
             *rule = wish.unwrap_or(*rule);
         }
-        let promises = [
-            (keep.hourly, DAY_MS / 24),
-            (keep.daily, DAY_MS),
-            (keep.weekly, 7 * DAY_MS),
-            (keep.monthly, 31 * DAY_MS),
-            (keep.yearly, 366 * DAY_MS),
-        ];
-        let longest = promises.iter().map(|(number, period)| u64::from(*number).saturating_mul(*period)).max();
-        let needed = longest.unwrap_or(0).max(policy.default_lock.map_or(0, |lock| lock.length_ms));
+        let needed = Self::longest_promise_ms(&policy).max(policy.default_lock.map_or(0, |lock| lock.length_ms));
         policy.lock_max_ms = self.max.map_or_else(|| old.lock_max_ms.max(needed), lengths::milliseconds);
         policy
+    }
+}
+
+/// A refusal for a policy's lengths, with these lengths.
+fn with_lengths(policy: &Policy, error: Error) -> Error {
+    if error.reason() != Some("LOCK_OUT_OF_RANGE") {
+        return error;
+    }
+    let (least, most) = (length(policy.lock_min_ms), length(policy.lock_max_ms));
+    let lock = policy.default_lock.map_or("none".into(), |lock| length(lock.length_ms));
+    let kept = length(Wish::longest_promise_ms(policy));
+    Error::Refused {
+        code: "INVALID_ARGUMENT",
+        reason: "LOCK_OUT_OF_RANGE".into(),
+        message: format!(
+            "the lengths do not fit: locks of {least} to {most}, the default lock {lock}, the longest keep rule {kept}"
+        ),
+        next: "choose --min at most --max, --lock between them, keep rules at most --max, and nothing beyond 200 years"
+            .into(),
     }
 }
 
@@ -386,9 +424,19 @@ impl PolicyGet {
 impl PolicySet {
     /// Puts it in force.
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        if self.wish.is_empty() {
+            return Err(Failure::usage(
+                "nothing is to be set",
+                "name what changes; see `strongroom vault policy set --help`",
+            ));
+        }
         let client = context.client().await?;
         let old = client.policy(&self.wish.vault).await?.policy;
-        client.set_policy(&self.wish.vault, self.wish.next(&old), self.reason).await?;
+        let next = self.wish.next(&old);
+        client
+            .set_policy(&self.wish.vault, next.clone(), self.reason)
+            .await
+            .map_err(|error| with_lengths(&next, error))?;
         let view = client.policy(&self.wish.vault).await?;
         context.output.item(&Shown::new(&self.wish.vault, view))?;
         Ok(Exit::Done)
@@ -420,7 +468,7 @@ impl PolicyDryRun {
         if let Some(failure) = broken {
             return Err(failure);
         }
-        shown?;
+        shown.map_err(|error| with_lengths(&policy, error))?;
         for (day, goes) in days {
             context.output.item(&Day { day: time_of_ms(day.saturating_mul(DAY_MS)), goes })?;
         }

@@ -121,7 +121,12 @@ fn a_lock_begins_is_extended_and_never_shortened_but_by_a_wish_that_waits() {
     // No lock is longer than the vault's longest, and this one has none.
     let refused = cluster.run("acme-admin", ["lock", "extend", &snapshot, "--length", "1d"]).error(3);
     assert_eq!(words(&refused), ("INVALID_ARGUMENT", "LOCK_OUT_OF_RANGE"));
+    let (message, next) = (refused["message"].as_str().unwrap(), refused["next"].as_str().unwrap());
+    assert!(message.contains(&vault) && message.contains("permits no locks"), "{refused}");
+    assert!(next.contains(&format!("vault policy set {vault} --max")), "{refused}");
     cluster.run("acme-admin", ["vault", "policy", "set", &vault, "--max", "400d", "--reason", "x"]).done();
+    let refused = cluster.run("acme-legal", ["lock", "extend", &snapshot, "--length", "401d"]).error(3);
+    assert!(refused["message"].as_str().unwrap().contains("0 d to 400 d"), "{refused}");
     let extended = cluster.run("acme-admin", ["lock", "extend", &snapshot, "--length", "30d", "--reason", "y"]).done();
     assert_eq!((&extended["lock"]["mode"], &extended["lock"]["pending"]), (&json!("governance"), &json!([])));
     until("the lock has begun", || {

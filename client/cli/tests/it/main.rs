@@ -15,6 +15,7 @@ mod keys;
 mod locks;
 mod machines;
 mod many_keys;
+mod nonsense;
 mod ordinary;
 mod page;
 mod paper;
