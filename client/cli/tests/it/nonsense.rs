@@ -114,9 +114,7 @@ fn backups_that_make_no_sense_say_what_would() {
         (with(&["source", "--stdin", "x"]), 2, "USAGE", "cannot be used with '--stdin <NAME>'", HELP),
         (with(&["--stdin", "a/b"]), 3, "SOURCES", "no `/`", "db.sql"),
         (with(&["--stdin", ""]), 3, "SOURCES", "1 to 255 bytes", "db.sql"),
-        (with(&["--from-command", "x"]), 2, "USAGE", "COMMAND", HELP),
-        (with(&["--from-command", "x", "--", "/absent"]), 1, "FAILED", "cannot start /absent", "mend"),
-        (with(&["--from-command", "x", "--", "false"]), 1, "FAILED", "nothing of it was committed", "mend"),
+        (with(&["--from-command", "x"]), 2, "USAGE", "PATH", HELP),
         (with(&["source", "--exclude", "["]), 2, "USAGE", "not closed", HELP),
         (with(&["source", "--exclude-file", "absent"]), 2, "USAGE", "absent", "one glob a line"),
         (with(&["source", "--exclude-file", "source"]), 2, "USAGE", "directory", "one glob a line"),
@@ -131,6 +129,20 @@ fn backups_that_make_no_sense_say_what_would() {
         "acme-writer",
         &[
             (&["backup", "source", "--vault", vault, "--name", "n", "--tag", &many], 2, "USAGE", "--tag", HELP),
+            (
+                &["backup", "--vault", vault, "--name", "n", "--from-command", "x", "--", "/absent"],
+                1,
+                "FAILED",
+                "cannot start /absent",
+                "mend",
+            ),
+            (
+                &["backup", "--vault", vault, "--name", "n", "--from-command", "x", "--", "false"],
+                1,
+                "FAILED",
+                "nothing of it was committed",
+                "mend",
+            ),
             (&["backup", "--stdin", &long, "--vault", vault, "--name", "n"], 3, "SOURCES", "255 bytes", "db.sql"),
         ],
     );
@@ -294,7 +306,6 @@ fn orders_of_admins_that_make_no_sense_say_what_would_and_change_nothing() {
             (&["lock", "weaken", id, "--length", "1d", "--reason", "x"], 3, "NOT_FOUND", "no lock", "lock show"),
             (&["lock", "cancel", id], 3, "NOT_FOUND", "no wish to weaken", "lock show"),
             (&["audit", "list", "--since", "2026-02-30"], 2, "USAGE", "2026-11-26", "strongroom audit list --help"),
-            (&["issuer", "register", "file", "--plane", "tenant"], 3, "PROFILE", "operator", "operator's profile"),
         ],
     );
     ground.try_all(
