@@ -73,12 +73,14 @@ fn told(text: &str) -> (String, String) {
     (shortened(said), shortened(&tips.join("; ")))
 }
 
-/// What was typed may be as long as it likes; what is said about it is not.
+/// What was typed may be as long as it likes; what is said about it is not. Its end says what is wrong.
 fn shortened(text: &str) -> String {
-    match text.char_indices().nth(TOLD_CHARS_MAX) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= TOLD_CHARS_MAX {
+        return text.to_owned();
     }
+    let (head, tail) = (TOLD_CHARS_MAX / 3, TOLD_CHARS_MAX - TOLD_CHARS_MAX / 3);
+    chars[..head].iter().chain(['…'].iter()).chain(&chars[chars.len() - tail..]).collect()
 }
 
 /// The command that was meant, as far as its words name one.
@@ -131,6 +133,7 @@ mod tests {
         );
         let (long, _) = told(&format!("error: invalid value '{}' for '--tag'\n", "ä".repeat(9000)));
         assert_eq!(long.chars().count(), TOLD_CHARS_MAX + 1);
+        assert!(long.starts_with("invalid value") && long.ends_with("for '--tag'"), "{long}");
         assert_eq!(told("\n").0, "the command line makes no sense");
     }
 
