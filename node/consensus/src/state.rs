@@ -384,10 +384,9 @@ fn open_rows(transaction: &WriteTransaction) -> Result<RowsMut<'_>, Halt> {
 }
 
 fn read_applied(rows: &Rows) -> Result<Applied, Halt> {
-    let Some(bytes) = rows.get(OWN_TABLE, APPLIED_KEY)? else {
-        return Ok(Applied::default());
-    };
     let damaged = |why: String| Halt { why: format!("the state does not say how far it is applied: {why}") };
+    // An empty state has the row too: without it rows are there to which the log would be applied once more.
+    let bytes = rows.get(OWN_TABLE, APPLIED_KEY)?.ok_or_else(|| damaged("the row is gone".into()))?;
     let row: AppliedRow = codec::decode(&bytes).map_err(|error| damaged(error.to_string()))?;
     let membership = StoredMembership::try_from(row.membership).map_err(|error| damaged(error.to_string()))?;
     Ok(Applied { last: row.last.map(LogId::from), membership })

@@ -263,6 +263,26 @@ fn a_damaged_row_stops_the_replica() {
 }
 
 #[test]
+fn a_state_whose_own_row_lost_its_name_does_not_open_as_one_to_which_nothing_was_applied() {
+    let disk = SimDisk::new();
+    let state = open(&disk).unwrap();
+    state.apply(&Chain, &[entry(0), entry(1)]).unwrap();
+    state.checkpoint().unwrap();
+    drop(state);
+    let path = Path::new("/state/3.redb");
+    let file = strongroom_host::files::Files::open(&disk, path, Open::Read).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let name = [&[OWN_TABLE.0], APPLIED_KEY].concat();
+    let places: Vec<usize> = (0..bytes.len() - name.len()).filter(|&at| bytes[at..].starts_with(&name)).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        disk.damage(path, at as u64, &[OWN_TABLE.0 ^ 1]).unwrap();
+    }
+    assert!(open(&disk).unwrap_err().why.contains("how far it is applied"));
+}
+
+#[test]
 fn the_rules_cannot_write_into_the_table_of_consensus() {
     struct Thief;
     impl Machine for Thief {
