@@ -121,3 +121,46 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use strongroom_format::id::{ChunkId, ClusterEpoch, DomainId, TenantId, VaultId, VaultTag};
+    use strongroom_format::seal::{Compression, SealingDek, seal};
+
+    use super::*;
+
+    /// Whoever holds a writer's keys can seal anything under the name of anything.
+    #[test]
+    fn n110_a_blob_that_opens_to_another_chunk_than_the_tree_names_is_not_given() {
+        let bytes = |first: u8| std::array::from_fn(|at| first.wrapping_add(u8::try_from(at).unwrap()));
+        let id_key = IdKey::from_secret(bytes(1)).unwrap();
+        let mut random = [0; 64];
+        random.iter_mut().zip(5..).for_each(|(byte, value)| *byte = value);
+        let dek = SealingDek::new(DekId::from_bytes([3; 16]), random).unwrap();
+        for kind in [Kind::Data, Kind::Manifest] {
+            let name = |plaintext: &[u8]| match kind {
+                Kind::Manifest => manifest_chunk_id(&id_key, plaintext),
+                Kind::Data | Kind::Records => chunk_id(&id_key, plaintext),
+            };
+            let sealed = |chunk: ChunkId, plaintext: &[u8]| {
+                let context = Context {
+                    cluster: ClusterEpoch::from_bytes([4; 16]),
+                    tenant: TenantId::from_bytes([5; 16]),
+                    vault: VaultId::from_bytes([6; 16]),
+                    domain: DomainId::from_bytes([7; 16]),
+                    dek: dek.dek().id(),
+                    chunk,
+                    plaintext_bytes: u32::try_from(plaintext.len()).unwrap(),
+                };
+                let (tag, salt) = (VaultTag::from_bytes([8; 16]), dek.salt([9; 24]));
+                let blob = seal(&Fast, salt, kind, tag, &context, plaintext, Compression::Never).unwrap();
+                let stored_bytes = u32::try_from(blob.len()).unwrap();
+                let entry = LeafEntry { chunk, blob: blob_id(&blob), stored_bytes };
+                take(dek.dek(), kind, &id_key, &context, &entry, &blob)
+            };
+            assert_eq!(sealed(name(b"right"), b"right").as_deref(), Ok(&b"right"[..]));
+            let spoilt = sealed(name(b"right"), b"wrong");
+            assert!(matches!(&spoilt, Err(NotTaken::BadBlob(why)) if why.contains("another chunk")), "{spoilt:?}");
+        }
+    }
+}

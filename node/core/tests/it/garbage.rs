@@ -169,6 +169,39 @@ fn a_known_node_stays_while_whoever_put_it_again_is_about_to_name_it() {
     nothing_is_left(&world);
 }
 
+#[test]
+fn a_known_chunk_stays_while_the_session_that_brought_it_is_open() {
+    let mut world = World::unlocked(&["acme"]);
+    let session = world.open_session("acme", WRITER);
+    let pieces = [Piece::new("a", 0)];
+    let mut first = Backup::new(&world, "acme", WRITER, session, "one");
+    let home = first.home(&world);
+    first.groups = vec![home];
+    done(first.open(&mut world));
+    // Brought under the session itself: it may name the chunk again in its next snapshot.
+    let of_the_snapshot = first.leases.insert(home, first.sessions[&home].lease).expect("it was opened");
+    done(first.register(&mut world, home, &pieces));
+    first.leases.insert(home, of_the_snapshot);
+    first.fill(&mut world, home, &pieces);
+    first.fill_manifest(&mut world);
+    done(first.seal(&mut world, home));
+    done(first.commit(&mut world));
+    done(delete(&mut world, first.snapshot));
+    world.tell_ends();
+    world.collect(0);
+    assert_eq!(blobs(&world), 1, "its lease is open");
+    let session = first.sessions[&home];
+    let mut second = Backup::new(&world, "acme", WRITER, session, "two");
+    second.groups = vec![home];
+    done(second.open(&mut world));
+    let (_, bytes) = leaf(&second.keys(&world), &pieces);
+    done(second.put(&mut world, home, &[bytes]));
+    world.pass(7 * HOUR_MS);
+    world.decide();
+    world.collect(0);
+    nothing_is_left(&world);
+}
+
 /// Which of the tenant's shards this is: contents are spread in turn.
 fn place_of(world: &World, group: GroupId) -> usize {
     let tenant = world.tenant("acme");

@@ -445,3 +445,54 @@ fn other_shards_take_over_what_keeps_a_snapshot_and_home_knows_who_is_behind() {
     // Whatever a node says, what is under compliance there stays; the law would find it.
     done(world.group(part).node(told(home, part, &keeping)));
 }
+
+#[test]
+fn i4_a_part_never_takes_an_older_word_about_what_keeps_it() {
+    let mut world = World::new();
+    let snapshot = back_up(&mut world, "acme", WRITER, "one", &["a", "b", "c"]);
+    let home = world.tenant("acme").home;
+    let part = world.tenant("acme").groups.iter().copied().find(|group| *group != home).expect("there are three");
+    let is_held = |world: &World, hold: &str| {
+        let has = |value: &[u8]| value.windows(hold.len()).any(|window| window == hold.as_bytes());
+        world.groups[&part].tables.rows().any(|(_, _, value)| has(value))
+    };
+    done(ask(&mut world, LEGAL, add_hold(snapshot, "case-1")));
+    let Answer::Behind(older) = world.groups[&home].ask(&Query::Behind { after: None, limit: 100 }) else { panic!() };
+    let older = older.into_iter().find(|told| told.group == part).expect("it is behind");
+    world.carry_locks();
+    assert!(is_held(&world, "case-1") && !is_held(&world, "case-2"));
+    done(ask(&mut world, LEGAL, add_hold(snapshot, "case-2")));
+    world.carry_locks();
+    assert!(is_held(&world, "case-2"));
+    // What was said before is said again: it was true once, and is signed.
+    done(world.group(part).node(NodeCommand::KeepPart(claim(older))));
+    assert!(is_held(&world, "case-1") && is_held(&world, "case-2"));
+}
+
+/// A tick for which all voters vouch, with wall clocks that were set back to the very beginning.
+fn tick_with_walls_set_back(world: &mut World, elapsed_ms: u64) {
+    let home = world.tenant("acme").home;
+    let group = world.group(home);
+    group.wait(elapsed_ms);
+    let mut facts = group.facts();
+    facts.iter_mut().for_each(|facts| facts.wall_unix_ms = BEGAN_MS);
+    let reports = facts.into_iter().map(|facts| group.sign(facts)).collect();
+    done(group.tick_with(reports));
+}
+
+#[test]
+fn n69_a_lock_that_is_made_while_the_clock_stands_begins_behind_the_time_that_passed() {
+    let mut world = World::single();
+    world.pass(MINUTE_MS);
+    tick_with_walls_set_back(&mut world, 10 * DAY_MS);
+    let snapshot = back_up(&mut world, "acme", WRITER, "one", &["a"]);
+    for _ in 0..2 {
+        tick_with_walls_set_back(&mut world, MINUTE_MS);
+    }
+    assert!(view(&world, snapshot).lock.unwrap().begun);
+    // They are right again, and the clock leaps over ten days, none of which was the lock's. It is 30 days long.
+    world.pass(25 * DAY_MS);
+    assert!(!view(&world, snapshot).lock.unwrap().over);
+    world.pass(6 * DAY_MS);
+    assert!(view(&world, snapshot).lock.unwrap().over);
+}

@@ -192,6 +192,21 @@ fn n109_chunks_and_nodes_of_another_domain_are_as_if_absent() {
         let put = Body::PutNodes { lease, vault, domain: theirs.domain, nodes: vec![bytes.clone()] };
         assert_eq!(refused(other.submit(&mut world, SHARD, put)), Refusal::NotFound);
     }
+    // Nor does it write under the other's leases, whatever domain it names.
+    let session = world.open_session("acme", WRITER);
+    let mut first = Backup::new(&world, "acme", WRITER, session, "three");
+    done(first.open(&mut world));
+    for (lease, domain) in [
+        (session.lease, world.tenant("acme").domain(OTHER_WRITER).domain),
+        (session.lease, theirs.domain),
+        (first.leases[&SHARD], theirs.domain),
+    ] {
+        let chunks = vec![Piece::new("new", 0).registered(dek)];
+        let register = Body::RegisterChunks { lease, vault, domain, chunks };
+        assert_eq!(refused(other.submit(&mut world, SHARD, register)), Refusal::LeaseEnded);
+        let put = Body::PutNodes { lease, vault, domain, nodes: vec![bytes.clone()] };
+        assert_eq!(refused(other.submit(&mut world, SHARD, put)), Refusal::LeaseEnded);
+    }
     // Its own leaf that refers to the other's chunk: the chunk is missing.
     let (_, bytes) = leaf(&world.tenant("acme").domain(OTHER_WRITER), &[piece]);
     let Refusal::ManifestMismatch { missing_chunks, .. } = refused(other.put(&mut world, SHARD, &[bytes])) else {

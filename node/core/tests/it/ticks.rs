@@ -1,6 +1,7 @@
 //! What voters report in ticks: whose words count, who is fenced, and when a group stops deciding.
 
 use strongroom_core::entry::{Report, ReportFacts};
+use strongroom_format::command::Body;
 use strongroom_format::id::{ClusterEpoch, Digest, GroupId, ReplicaId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 
@@ -106,10 +107,15 @@ fn states_of_which_none_has_a_majority_fence_nobody_and_the_third_time_that_all_
         let signed = world.open_session_command("acme", "ada", 0);
         world.group(SHARD).client(signed)
     };
+    world.settle("acme");
+    let mut opened = world.open_session("acme", WRITER);
+    let lease = opened.lease;
+    let mut inside = |world: &mut World| world.submit("acme", WRITER, &mut opened, Body::TopUp { lease, bytes: 1 });
     let apart = [("n1", "other"), ("n2", "third")];
     for _ in 1..DISPUTES_MAX {
         done(world.group(SHARD).tick_of(1, &[], &apart));
         done(session(&mut world));
+        done(inside(&mut world));
     }
     // Who stays silent leaves it open: it begins anew.
     done(world.group(SHARD).tick_of(1, &["n2"], &apart));
@@ -119,12 +125,14 @@ fn states_of_which_none_has_a_majority_fence_nobody_and_the_third_time_that_all_
     }
     assert!(world.group(SHARD).view().disputed && world.group(SHARD).fenced().is_empty());
     assert_eq!(session(&mut world), Outcome::Refused(Refusal::DigestsDisagree));
+    assert_eq!(inside(&mut world), Outcome::Refused(Refusal::DigestsDisagree), "also in a session that is open");
     // Silence does not let it decide again, a majority does.
     done(world.group(SHARD).tick_of(1, &["n2"], &apart));
     assert_eq!(session(&mut world), Outcome::Refused(Refusal::DigestsDisagree));
     done(world.group(SHARD).tick_of(1, &["n0"], &[]));
     assert!(!world.group(SHARD).view().disputed);
     done(session(&mut world));
+    done(inside(&mut world));
 }
 
 #[test]

@@ -136,13 +136,18 @@ fn a_right_is_over_when_its_time_is_although_no_tick_has_tidied_up() {
     for _ in 0..ENDS_PER_TICK + 10 {
         sessions.push(world.open_session("acme", WRITER));
     }
+    let mut unsealed = Backup::new(&world, "acme", WRITER, sessions[0], "unsealed");
+    done(unsealed.open(&mut world));
     done(world.group(group).tick(10 * HOUR_MS));
     // The snapshot's lease is over and its row still there: too late to decide but by ending it.
     assert_eq!(decision(&world, &backup), Decision::Open);
     let session = world.open_session("acme", WRITER);
     backup.sessions.insert(group, session);
     assert_eq!(refused(backup.commit(&mut world)), Refusal::LeaseEnded);
-    for mut session in [sessions[0], sessions[sessions.len() - 1]] {
+    // Nor is anything brought under a lease that is over, in a session that is not.
+    unsealed.sessions.insert(group, world.open_session("acme", WRITER));
+    assert_eq!(refused(unsealed.register(&mut world, group, &[Piece::new("b", 0)])), Refusal::LeaseEnded);
+    for mut session in [sessions[1], sessions[sessions.len() - 1]] {
         let lease = session.lease;
         let outcome = world.submit("acme", WRITER, &mut session, Body::TopUp { lease, bytes: 1 });
         assert_eq!(outcome, Outcome::Forgotten);
