@@ -17,8 +17,8 @@ mod patch;
 mod suite;
 mod tree;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,10 @@ pub struct Options {
     /// Where the copy is built and results are kept; by default `jepsen/mutants-tree` in Cargo's target directory.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Run only the tests that each patch names, and before the first of them the same without a bug. What they do not see
+    /// is missed here and not kept: the rest of its tier was not asked.
+    #[arg(long)]
+    named: bool,
     /// Show the catalogue and see that every patch applies; nothing is built.
     #[arg(long)]
     list: bool,
@@ -89,6 +93,7 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
         .iter()
         .map(|tier| Ok((*tier, tree.digest(tier.sources())?)))
         .collect::<anyhow::Result<_>>()?;
+    let named = options.named.then(|| named(&catalogue));
     let chosen = choose(options, catalogue, &sources)?;
     eprintln!("{} planted bugs, in {}", chosen.len(), dir.display());
 
@@ -103,10 +108,15 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
                 continue;
             }
             None => {
-                green(&cargo, mutant.tier, sources, &said, &mut results)?;
+                let green = Green::of(&mutant, named.as_ref());
+                green.assure(&cargo, sources, &said, &mut results)?;
                 eprintln!("{number}/{count} {}: {}", mutant.name, mutant.breaks);
-                let found = attempt(&cargo, &tree, &mutant, sources, &said)?;
-                found.as_ref().map_or(Ok(()), |kept| results.add(kept.clone()))?;
+                let found = attempt(&cargo, &tree, &mutant, sources, options.named, &said)?;
+                if let Ok(kept) = &found
+                    && (kept.caught || !options.named)
+                {
+                    results.add(kept.clone())?;
+                }
                 found
             }
         };
@@ -115,30 +125,69 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     Ok(summary(&tally, count, began.elapsed()))
 }
 
-/// Runs a tier without a bug, once for these sources. What is red then is red for another reason.
-fn green(
-    cargo: &Cargo,
-    tier: Tier,
-    sources: &str,
-    said: &std::path::Path,
-    results: &mut Results,
-) -> anyhow::Result<()> {
-    if results.find(tier.name(), "", sources).is_some() {
-        return Ok(());
+/// Tests by the targets that they are in: what patches name behind `--`; none: all of a target.
+type Named = BTreeMap<(Tier, Vec<String>), BTreeSet<String>>;
+
+/// Everything that the catalogue names.
+fn named(catalogue: &[Mutant]) -> Named {
+    let mut named: BTreeMap<_, Vec<BTreeSet<String>>> = BTreeMap::new();
+    for mutant in catalogue {
+        let (target, tests) = target_and_tests(&mutant.run);
+        named.entry((mutant.tier, target)).or_default().push(tests.iter().cloned().collect());
     }
-    let began = Instant::now();
-    for (number, command) in (1..).zip(tier.commands()) {
-        eprintln!("without a bug: cargo {command}");
-        let said = said.join(format!("{}-without-a-bug-{number}", tier.name()));
-        match cargo.run(&command.split(' ').collect::<Vec<_>>(), &said)? {
-            Ran::Passed => {}
-            Ran::Failed { by, .. } => bail!("{by} fails without any bug: see {}", said.display()),
-            Ran::Void { why } => bail!("nothing is built: {why}: see {}", said.display()),
+    let all = |of: Vec<BTreeSet<String>>| match of.iter().any(BTreeSet::is_empty) {
+        true => BTreeSet::new(),
+        false => of.into_iter().flatten().collect(),
+    };
+    named.into_iter().map(|(target, of)| (target, all(of))).collect()
+}
+
+fn target_and_tests(run: &[String]) -> (Vec<String>, &[String]) {
+    let (target, tests) = run.split_at(run.iter().position(|argument| argument == "--").unwrap_or(run.len()));
+    (target.to_vec(), tests.get(1..).unwrap_or_default())
+}
+
+/// What must be green without a bug before one is planted: what is red then is red for another reason.
+struct Green {
+    name: String,
+    commands: Vec<Vec<String>>,
+}
+
+impl Green {
+    /// The whole tier, or all that is named of the bug's target.
+    fn of(mutant: &Mutant, named: Option<&Named>) -> Self {
+        let owned = |command: &&str| command.split(' ').map(str::to_owned).collect();
+        let Some(named) = named else {
+            let tier = mutant.tier;
+            return Self { name: tier.name().to_owned(), commands: tier.commands().iter().map(owned).collect() };
+        };
+        let (target, _) = target_and_tests(&mutant.run);
+        let name = format!("{} {}", mutant.tier.name(), target.join(" "));
+        let tests = &named[&(mutant.tier, target.clone())];
+        let command =
+            ["test".to_owned()].into_iter().chain(target).chain(["--".to_owned()]).chain(tests.iter().cloned());
+        Self { name, commands: vec![command.collect()] }
+    }
+
+    /// Runs it, once for these sources.
+    fn assure(&self, cargo: &Cargo, sources: &str, said: &Path, results: &mut Results) -> anyhow::Result<()> {
+        if results.find(&self.name, "", sources).is_some() {
+            return Ok(());
         }
+        let began = Instant::now();
+        for (number, command) in (1..).zip(&self.commands) {
+            eprintln!("without a bug: cargo {}", command.join(" "));
+            let said = said.join(format!("{}-without-a-bug-{number}", self.name.replace(' ', "_")));
+            match cargo.run(&command.iter().map(String::as_str).collect::<Vec<_>>(), &said)? {
+                Ran::Passed => {}
+                Ran::Failed { by, .. } => bail!("{by} fails without any bug: see {}", said.display()),
+                Ran::Void { why } => bail!("nothing is built: {why}: see {}", said.display()),
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let (name, patch, sources) = (self.name.clone(), String::new(), sources.to_owned());
+        results.add(Kept { name, patch, sources, caught: false, by: None, law: None, seconds })
     }
-    let seconds = began.elapsed().as_secs_f64();
-    let (name, patch, sources) = (tier.name().to_owned(), String::new(), sources.to_owned());
-    results.add(Kept { name, patch, sources, caught: false, by: None, law: None, seconds })
 }
 
 /// Plants one bug and runs until something fails; the inner error says why nothing was tested.
@@ -147,13 +196,15 @@ fn attempt(
     tree: &Tree,
     mutant: &Mutant,
     sources: &str,
-    said: &std::path::Path,
+    only_named: bool,
+    said: &Path,
 ) -> anyhow::Result<Result<Kept, String>> {
     let began = Instant::now();
     let planted = tree.plant(mutant.planted(tree.root())?)?;
     let said = said.join(&mutant.name);
     let expected: Vec<&str> = ["test"].into_iter().chain(mutant.run.iter().map(String::as_str)).collect();
-    let others = mutant.tier.commands().iter().map(|command| command.split(' ').collect::<Vec<_>>());
+    let others = mutant.tier.commands().iter().filter(|_| !only_named);
+    let others = others.map(|command| command.split(' ').collect::<Vec<_>>());
     let mut failed = None;
     for command in [expected].into_iter().chain(others) {
         match cargo.run(&command, &said)? {

@@ -76,6 +76,7 @@ const OF_REFUSALS: &[(RangeInclusive<u32>, &str)] = &[
 /// Places of tests, by what stands in the name.
 const OF_PLACES: &[(&str, &str)] = &[
     ("core it upload::", "I2"),
+    ("core it claims::", "I2"),
     ("core it locks::", "I4"),
     ("core it keeping::", "I4"),
     ("core it deletion::", "I3"),
