@@ -162,7 +162,7 @@ pub fn porcupine(events: &[Event]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::history::made_up::{event, history};
 
@@ -265,7 +265,7 @@ mod tests {
     }
 
     /// As much of EDN as is written here; keywords are text with their colon.
-    fn reader(rest: &mut &str) -> Value {
+    pub fn reader(rest: &mut &str) -> Value {
         let skip = |rest: &mut &str| *rest = rest.trim_start_matches([' ', ',']);
         skip(rest);
         let first = rest.chars().next().unwrap();

@@ -84,6 +84,8 @@ mod i9_quota;
 mod kept;
 mod linear;
 mod moment;
+#[cfg(test)]
+mod second;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -185,6 +187,9 @@ mod tests {
     fn a_law_is_judged_where_its_words_occur_or_where_the_run_asks_for_it() {
         let read = operation(Kind::Ok, "read", "r", Value::Null, json!({"value": null}));
         assert!(each(&history(read)).contains_key("I1"));
+        // Every run says when its cluster was made; that reads no clock.
+        let made = operation(Kind::Ok, "init", "cluster", json!({"before_seconds": 1}), Value::Null);
+        assert!(!each(&history(made)).contains_key("I5"));
         let asked = operation(Kind::Ok, "asked", "all", json!({"laws": ["I3", "I5"]}), Value::Null);
         let verdicts = each(&history(asked));
         assert_eq!(verdicts.keys().copied().collect::<Vec<_>>(), ["I15", "I2", "I3", "I5", "I6", "I8", "contract"]);

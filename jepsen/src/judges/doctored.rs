@@ -27,11 +27,11 @@ const LEAST: usize = 60;
 /// When made-up runs begin, by the wall clock: 2026-11-26T08:00:00Z.
 const BEGINS_NS: u64 = 1_795_680_000_000_000_000;
 
-struct Doctored {
-    name: String,
-    says: Word,
+pub struct Doctored {
+    pub name: String,
+    pub says: Word,
     law: String,
-    events: Vec<Event>,
+    pub events: Vec<Event>,
 }
 
 fn read(file: &str, text: &str) -> Vec<Doctored> {
@@ -110,11 +110,13 @@ fn read(file: &str, text: &str) -> Vec<Doctored> {
 }
 
 fn all() -> Vec<Doctored> {
+    FILES.iter().flat_map(|file| of(file)).collect()
+}
+
+/// Those of one file.
+pub fn of(file: &str) -> Vec<Doctored> {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/judges/doctored");
-    FILES
-        .iter()
-        .flat_map(|file| read(file, &std::fs::read_to_string(dir.join(format!("{file}.txt"))).unwrap()))
-        .collect()
+    read(file, &std::fs::read_to_string(dir.join(format!("{file}.txt"))).unwrap())
 }
 
 fn says(doctored: &Doctored) -> Verdict {
