@@ -54,6 +54,8 @@ pub enum Attack {
     SyncError,
     /// Syncs of one node take long.
     SlowSync,
+    /// Syncs of the victim say yes and do nothing, then its power goes: what it has promised is lost.
+    SyncLost,
     /// Wall clocks of one or two nodes are off by a second to a century, or jump about.
     Clock,
     /// The same of four nodes, or of all.
@@ -62,6 +64,8 @@ pub enum Attack {
     Rolling,
     /// The victim's data directory is put back to what it was some seconds ago.
     SetBack,
+    /// The victim comes back without log and states: in every group a member is replaced.
+    Members,
 }
 
 /// What is attacked, as far as it matters here.
@@ -106,10 +110,12 @@ impl Attack {
             Self::Full => "full",
             Self::SyncError => "sync-error",
             Self::SlowSync => "slow-sync",
+            Self::SyncLost => "sync-lost",
             Self::Clock => "clock",
             Self::ClockAll => "clock-all",
             Self::Rolling => "rolling",
             Self::SetBack => "set-back",
+            Self::Members => "members",
         }
     }
 
@@ -117,12 +123,13 @@ impl Attack {
     pub fn needs(self) -> &'static [Need] {
         match self {
             Self::Kill | Self::Region | Self::Pause | Self::Leader | Self::All | Self::Rolling => &[],
-            Self::Rot | Self::RotState | Self::RotLog | Self::SetBack => &[],
+            Self::Rot | Self::RotState | Self::RotLog | Self::SetBack | Self::Members => &[],
             Self::Split | Self::OneWay | Self::Bridge | Self::CutRegion | Self::CutLeader | Self::Links => {
                 &[Need::Network]
             }
             Self::Power | Self::PowerAll | Self::Full => &[Need::Disk],
             Self::SyncError | Self::SlowSync => &[Need::Trace],
+            Self::SyncLost => &[Need::Trace, Need::Disk],
             Self::Clock | Self::ClockAll => &[Need::Clock],
         }
     }
@@ -139,7 +146,7 @@ impl Attack {
             Self::CutRegion | Self::CutLeader => true,
             Self::Split | Self::OneWay | Self::Bridge | Self::Links | Self::Power | Self::PowerAll | Self::Rot => false,
             Self::RotState | Self::RotLog | Self::Full | Self::SyncError | Self::SlowSync | Self::Clock => false,
-            Self::ClockAll | Self::SetBack => false,
+            Self::ClockAll | Self::SetBack | Self::SyncLost | Self::Members => false,
         }
     }
 
@@ -224,6 +231,8 @@ impl Attack {
             }
             Self::Rolling => return Some(Strike { nodes: all, means: Means::Rolling, hold_ms: 0 }),
             Self::SetBack => (vec![field.victim], Means::SetBack),
+            Self::SyncLost => (vec![field.victim], Means::SyncLost),
+            Self::Members => (vec![field.victim], Means::Replaced),
         };
         Some(Strike { nodes, means, hold_ms })
     }
@@ -330,7 +339,9 @@ mod tests {
 
     #[test]
     fn what_is_lost_for_good_is_lost_on_the_victim_only() {
-        for attack in [Attack::Rot, Attack::RotState, Attack::RotLog, Attack::SetBack] {
+        for attack in
+            [Attack::Rot, Attack::RotState, Attack::RotLog, Attack::SetBack, Attack::SyncLost, Attack::Members]
+        {
             assert!(plans(attack, &[4]).iter().all(|strike| strike.nodes == [3]));
         }
     }

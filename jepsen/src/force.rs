@@ -91,6 +91,8 @@ impl Force<'_> {
             Means::Rot(what, blocks) => self.rot(*what, *blocks, &strike.nodes, random),
             Means::Full => Ok(Standing::Full(each(&|at| told(self.disk(at)?.fill()))?)),
             Means::SyncError => self.trace(&strike.nodes, Syncs::FailOnce),
+            Means::SyncLost => self.trace(&strike.nodes, Syncs::Swallowed),
+            Means::Replaced => Ok(Standing::Nodes(State::Gone, each(&|at| self.empty(at))?)),
             Means::SlowSync { by_ms } => self.trace(&strike.nodes, Syncs::Delayed(Duration::from_millis(*by_ms))),
             Means::Clock(offsets) => {
                 let set: Vec<(usize, String)> = strike.nodes.iter().copied().zip(offsets.iter().cloned()).collect();
@@ -158,10 +160,24 @@ impl Force<'_> {
             }
             Standing::Links(arrows, link, before) => Ok(vec![self.site.counted(&arrows).since(before).proves(link)?]),
             Standing::Traced(tracers) => {
+                if strike.means == Means::SyncLost {
+                    // Still nothing is synced: only then the power goes.
+                    nodes.iter().try_for_each(|at| told(self.disk(*at)?.cut()))?;
+                    for at in nodes {
+                        self.cluster.end(*at)?;
+                    }
+                }
                 let met: usize = tracers.iter().map(Tracer::met).sum();
                 drop(tracers);
                 if met == 0 {
                     return Err("no sync was met".to_owned());
+                }
+                if strike.means == Means::SyncLost {
+                    let mut proofs = vec![format!("{met} syncs did nothing")];
+                    for at in nodes {
+                        proofs.push(told(self.disk(*at)?.power_on())?);
+                    }
+                    return Ok(proofs);
                 }
                 let gone = nodes.iter().all(|at| self.cluster.state(*at) == State::Gone);
                 match (strike.means == Means::SyncError, gone) {
@@ -217,7 +233,7 @@ impl Force<'_> {
                 deserters.push(node.name.clone());
             }
             let said = match strike.map(|strike| &strike.means) {
-                Some(Means::Rot(Rotten::Log, _)) if meant(at) => self.lay_log_aside(at)?,
+                Some(Means::Rot(Rotten::Log, _) | Means::SyncLost) if meant(at) => self.lay_log_aside(at)?,
                 _ => self.cluster.mend(at)?,
             };
             if strike.is_none_or(|strike| strike.nodes.contains(&at)) {
@@ -260,6 +276,19 @@ impl Force<'_> {
             Rotten::Segments => Standing::Over(proofs),
             Rotten::State | Rotten::Log => Standing::Nodes(State::Gone, proofs),
         })
+    }
+
+    /// Ends a node and takes away all that says which replicas it had and what they knew; keys and fragments stay.
+    fn empty(&self, at: usize) -> Result<String, String> {
+        let said = self.cluster.kill(at)?;
+        let data_dir = self.data_dir(at)?;
+        let files =
+            told(rot::listing(&data_dir.join("log")))?.len() + told(rot::listing(&data_dir.join("state")))?.len();
+        for name in ["log", "state"] {
+            fs::remove_dir_all(data_dir.join(name)).map_err(|why| format!("cannot remove {name}: {why}"))?;
+        }
+        fs::remove_file(data_dir.join("replicas")).map_err(|why| format!("cannot remove replicas: {why}"))?;
+        Ok(format!("{said}, {files} files of log and states are gone"))
     }
 
     fn trace(&self, nodes: &[usize], syncs: Syncs) -> Result<Standing, String> {

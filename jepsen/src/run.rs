@@ -38,7 +38,7 @@ use crate::scan::Scanned;
 use crate::site::Site;
 use crate::verdict::Verdict;
 use crate::words;
-use crate::workloads::{self, Workload, audit, clock, lists, locks, once, quota, sets, thief, trees};
+use crate::workloads::{self, Workload, audit, bytes, clock, lists, locks, once, quota, sets, thief, tickets, trees};
 use crate::world::{Acknowledged, Actor, Manners, World};
 
 /// After healing everything must serve in this time.
@@ -275,6 +275,9 @@ fn prepare(campaign: &Campaign, world: &World, dir: &Path) -> anyhow::Result<()>
         if campaign.workloads.contains(&Workload::Locks) {
             locks::prepare(&mut actor)?;
         }
+        if campaign.workloads.contains(&Workload::Bytes) {
+            bytes::prepare(&mut actor)?;
+        }
         if campaign.workloads.contains(&Workload::Audit) {
             audit::list(&mut actor, "start")?;
         }
@@ -289,7 +292,8 @@ fn look_back(campaign: &Campaign, actor: &mut Actor<'_>, healed: Instant) -> any
             Workload::Lists => lists::read(actor)?,
             Workload::Sets => sets::read(actor, true)?,
             Workload::Clock => clock::look(actor)?,
-            Workload::Quota => {
+            Workload::Tickets => tickets::read(actor)?,
+            Workload::Quota | Workload::Bytes => {
                 // What killed clients had under way is given up when their leases end.
                 while !quota::usage(actor, false)? && healed.elapsed() < SERVES_WITHIN {
                     std::thread::sleep(Duration::from_secs(1));

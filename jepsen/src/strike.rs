@@ -41,6 +41,10 @@ pub enum Means {
         /// Milliseconds.
         by_ms: u64,
     },
+    /// Syncs say yes and do nothing; in the end the file system stops at once, and what was said to be synced is lost.
+    SyncLost,
+    /// The node is killed, its log, its states and its replica ids go: its replicas are replaced by others in every group.
+    Replaced,
     /// Wall clocks are set so far off, in libfaketime's words, in the order of `nodes`.
     Clock(Vec<String>),
     /// Wall clocks jump between these, several times a second.
@@ -85,6 +89,8 @@ impl Means {
             Self::Full => "full",
             Self::SyncError => "sync-error",
             Self::SlowSync { .. } => "slow-sync",
+            Self::SyncLost => "sync-lost",
+            Self::Replaced => "replaced",
             Self::Clock(_) => "clock",
             Self::Strobe(_) => "strobe",
             Self::SetBack => "set-back",
@@ -95,6 +101,7 @@ impl Means {
     pub fn may_end_a_node(&self) -> bool {
         match self {
             Self::Kill | Self::Rolling | Self::PowerCut | Self::Full | Self::SyncError | Self::SetBack => true,
+            Self::SyncLost | Self::Replaced => true,
             Self::Rot(what, _) => *what != Rotten::Segments,
             Self::Pause | Self::Cut(_) | Self::Slow(..) | Self::SlowSync { .. } | Self::Clock(_) | Self::Strobe(_) => {
                 false

@@ -1,4 +1,4 @@
-//! strace beside a running node: its syncs fail or take long. Ended, the node runs on as before.
+//! strace beside a running node: its syncs fail, do nothing or take long. Ended, the node runs on as before.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ const SYNCS: &str = "fdatasync,fsync,syncfs";
 pub enum Syncs {
     /// The first of each thread fails with EIO.
     FailOnce,
+    /// Each says yes and does nothing.
+    Swallowed,
     /// Each takes so much longer.
     Delayed(Duration),
 }
@@ -37,6 +39,7 @@ impl Tracer {
     pub fn attach(pid: u32, syncs: Syncs, log: &Path) -> anyhow::Result<Self> {
         let (inject, mark) = match syncs {
             Syncs::FailOnce => (format!("inject={SYNCS}:error=EIO:when=1"), "(INJECTED)"),
+            Syncs::Swallowed => (format!("inject={SYNCS}:retval=0"), "(INJECTED)"),
             Syncs::Delayed(by) => (format!("inject={SYNCS}:delay_enter={}", by.as_micros()), "(DELAYED)"),
         };
         let said = log.with_extension("said");

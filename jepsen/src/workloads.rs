@@ -1,6 +1,7 @@
 //! What clients do during the safety phase, by name.
 
 pub mod audit;
+pub mod bytes;
 pub mod clock;
 pub mod lists;
 pub mod locks;
@@ -9,6 +10,7 @@ pub mod quota;
 pub mod registers;
 pub mod sets;
 pub mod thief;
+pub mod tickets;
 pub mod trees;
 
 use std::path::Path;
@@ -40,6 +42,10 @@ pub enum Workload {
     Quota,
     /// One client per tenant lists the audit log.
     Audit,
+    /// Two clients per tenant have several processes make one snapshot, and read.
+    Tickets,
+    /// Three clients per tenant fill a quota of bytes side by side.
+    Bytes,
 }
 
 type Client<'a> = Box<dyn FnOnce() -> anyhow::Result<()> + Send + 'a>;
@@ -54,6 +60,8 @@ impl Workload {
             Self::Sets => vec![sets::VAULT.to_owned()],
             Self::Locks => locks::VAULTS.iter().map(|(name, ..)| (*name).to_owned()).collect(),
             Self::Quota => vec![quota::VAULT.to_owned()],
+            Self::Tickets => vec![tickets::VAULT.to_owned()],
+            Self::Bytes => vec![bytes::VAULT.to_owned()],
         }
     }
 
@@ -61,10 +69,10 @@ impl Workload {
     pub fn laws(self) -> &'static [&'static str] {
         match self {
             Self::Trees | Self::Once | Self::Thief => &[],
-            Self::Registers | Self::Lists | Self::Sets => &["I1"],
+            Self::Registers | Self::Lists | Self::Sets | Self::Tickets => &["I1"],
             Self::Locks => &["I3", "I4"],
             Self::Clock => &["I5"],
-            Self::Quota => &["I9"],
+            Self::Quota | Self::Bytes => &["I9"],
             Self::Audit => &["I7"],
         }
     }
@@ -127,6 +135,18 @@ impl Workload {
                 Self::Audit => {
                     let name = name("audit");
                     clients.push(Box::new(move || audit::run(actor(name)?)));
+                }
+                Self::Tickets => {
+                    for number in [1, 2] {
+                        let name = format!("{}-{number}", name("tickets"));
+                        clients.push(Box::new(move || tickets::run(actor(name)?, number, seed)));
+                    }
+                }
+                Self::Bytes => {
+                    for number in 0..bytes::CLIENTS {
+                        let name = format!("{}-{number}", name("bytes"));
+                        clients.push(Box::new(move || bytes::run(actor(name)?, number, seed)));
+                    }
                 }
             }
         }

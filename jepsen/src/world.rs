@@ -220,7 +220,13 @@ impl Actor<'_> {
 
     /// Asks and records nothing.
     pub fn run(&mut self, role: &str, arguments: &[&str]) -> anyhow::Result<Answer> {
-        let patience = match self.manners {
+        let patience = self.patience(role);
+        self.world.client.run(&self.tenant.tenant, role, patience, &self.scratch, arguments)
+    }
+
+    /// How this client waits for the next answer.
+    pub fn patience(&mut self, role: &str) -> Patience {
+        match self.manners {
             Manners::Patient => Patience::Deadline(DEADLINE_HEALED),
             Manners::Moody => {
                 let deadline = DEADLINES_S[self.random.below(DEADLINES_S.len())];
@@ -229,8 +235,7 @@ impl Actor<'_> {
                     _ => Patience::Deadline(Duration::from_secs(deadline)),
                 }
             }
-        };
-        self.world.client.run(&self.tenant.tenant, role, patience, &self.scratch, arguments)
+        }
     }
 
     /// Records how an operation of this client ended; its number retires if that is unknown.
