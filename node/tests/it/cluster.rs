@@ -243,6 +243,11 @@ impl Cluster {
         Pid::from_raw(text.trim().parse().ok()?).filter(|pid| is_alive(*pid))
     }
 
+    /// Whether a process runs a node now.
+    pub fn runs(&self, name: &str) -> bool {
+        self.pid(name).is_some()
+    }
+
     fn dev_pid(&self) -> Option<Pid> {
         let text = fs::read_to_string(self.home.join("dev.pid")).ok()?;
         Pid::from_raw(text.trim().parse().ok()?)

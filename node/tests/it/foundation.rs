@@ -1,7 +1,7 @@
 //! What the design says becomes of replicas whose state or disk is not what it was (DESIGN.md §6), on real nodes, each in
 //! a cluster of its own; and who may ask about voters.
 //!
-//! Not here: fragments on disks (`losses.rs`), the rules about reports and fences (`node/core`), single groups under
+//! Not here: fragments on disks (`losses.rs`), damage on all disks at once (`damage.rs`), the rules about reports and fences (`node/core`), single groups under
 //! crashes and snapshots (`node/consensus`).
 
 use std::collections::BTreeMap;
@@ -153,7 +153,7 @@ async fn leader_of(client: &Client, group: GroupId) -> String {
     leader.expect("it was waited for")
 }
 
-async fn map_of(inside: &Inside) -> ClusterMap {
+pub async fn map_of(inside: &Inside) -> ClusterMap {
     match inside.ask(GroupId::CLUSTER, &Query::ClusterMap).await {
         Answer::ClusterMap(map) => *map,
         other => panic!("no map: {other:?}"),
@@ -161,7 +161,7 @@ async fn map_of(inside: &Inside) -> ClusterMap {
 }
 
 /// A node's replica ids by group, and whether any group is still changing.
-fn replicas_of(map: &ClusterMap, node: &str) -> (BTreeMap<GroupId, ReplicaId>, bool) {
+pub fn replicas_of(map: &ClusterMap, node: &str) -> (BTreeMap<GroupId, ReplicaId>, bool) {
     let mut replicas = BTreeMap::new();
     let mut is_changing = map.changing.is_some();
     for row in map.nodes.iter().filter(|row| row.name.to_string() == node) {
@@ -201,7 +201,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Flips a bit in every place of a file at which `needle` stands, and says how many there were.
-fn rot(file: &Path, needle: &[u8]) -> usize {
+pub fn rot(file: &Path, needle: &[u8]) -> usize {
     let bytes = fs::read(file).expect("a state can be read");
     let places: Vec<usize> =
         bytes.windows(needle.len()).enumerate().filter(|(_, window)| *window == needle).map(|(at, _)| at).collect();

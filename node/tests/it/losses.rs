@@ -47,7 +47,7 @@ async fn comes_back(cluster: &Cluster, snapshot: SnapshotId, source: &std::path:
 /// Backs a small tree up, with so many mebibytes beside it, each time another with other chunks, until all members took
 /// part: what one that is slow for a moment should have taken lies elsewhere, as the receipt says, and it is trusted again
 /// once it has answered.
-async fn back_up_strong(cluster: &Cluster, label: &str, mebibytes: u32) -> (Backup, PathBuf) {
+pub async fn back_up_strong(cluster: &Cluster, label: &str, mebibytes: u32) -> (Backup, PathBuf) {
     let writer = cluster.client("acme-writer").await;
     let (began, mut number) = (Instant::now(), 0);
     loop {

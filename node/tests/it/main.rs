@@ -7,6 +7,7 @@ mod canaries;
 mod claims;
 mod clocks;
 mod cluster;
+mod damage;
 mod dead_uploads;
 mod deleting;
 mod destructive;
