@@ -101,6 +101,8 @@ pub(crate) fn take(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use strongroom_format::id::{ChunkId, ClusterEpoch, DomainId, TenantId, VaultId, VaultTag};
+    use strongroom_format::seal::{Compression, SealingDek, seal};
 
     use super::*;
 
@@ -120,14 +122,6 @@ mod tests {
             prop_assert_eq!(&body, &blob[HEADER_BYTES..]);
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use strongroom_format::id::{ChunkId, ClusterEpoch, DomainId, TenantId, VaultId, VaultTag};
-    use strongroom_format::seal::{Compression, SealingDek, seal};
-
-    use super::*;
 
     /// Whoever holds a writer's keys can seal anything under the name of anything.
     #[test]
@@ -156,7 +150,7 @@ mod tests {
                 let blob = seal(&Fast, salt, kind, tag, &context, plaintext, Compression::Never).unwrap();
                 let stored_bytes = u32::try_from(blob.len()).unwrap();
                 let entry = LeafEntry { chunk, blob: blob_id(&blob), stored_bytes };
-                take(dek.dek(), kind, &id_key, &context, &entry, &blob)
+                take(dek.dek(), kind, &id_key, &context, &entry, &Sealed::Whole(blob.into()))
             };
             assert_eq!(sealed(name(b"right"), b"right").as_deref(), Ok(&b"right"[..]));
             let spoilt = sealed(name(b"right"), b"wrong");
