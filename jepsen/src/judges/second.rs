@@ -32,15 +32,15 @@ struct Call {
     known: bool,
 }
 
-/// A register: its value as text, and its version as far as it is known.
+/// A register: its value, and its version as far as it is known.
 struct Register;
 
 impl Specification for Register {
-    type State = (String, Option<u64>);
+    type State = (Value, Option<u64>);
     type Operation = Call;
 
     fn init() -> Self::State {
-        (Value::Null.to_string(), None)
+        (Value::Null, None)
     }
 
     fn apply(call: &Call, state: &Self::State) -> (bool, Self::State) {
@@ -51,9 +51,9 @@ impl Specification for Register {
         let fits = call.version.is_none() || counted.is_none() || call.version == counted;
         let version = call.version.or(counted);
         match &call.did {
-            Did::Read(value) => (fits && value.to_string() == state.0, (state.0.clone(), version)),
-            Did::Write(value) => (fits, (value.to_string(), version)),
-            Did::Cas(from, value) if from.to_string() == state.0 => (fits, (value.to_string(), version)),
+            Did::Read(value) => (fits && *value == state.0, (state.0.clone(), version)),
+            Did::Write(value) => (fits, (value.clone(), version)),
+            Did::Cas(from, value) if *from == state.0 => (fits, (value.clone(), version)),
             // What nobody knows of was refused then, or never came.
             Did::Cas(..) => (!call.known, state.clone()),
         }
@@ -92,12 +92,12 @@ fn is_linearizable(edn: &str) -> bool {
             }
         }
         // A read that nobody answered says nothing; what else nobody knows of may take effect until the very end.
-        for at in 0..calls.len() {
+        for (at, call) in calls.iter_mut().enumerate() {
             let is_open = !order.contains(&(at, true));
-            match calls[at] {
-                Some(Call { did: Did::Read(_), .. }) if is_open => calls[at] = None,
+            match call {
+                Some(Call { did: Did::Read(_), .. }) if is_open => *call = None,
                 Some(_) if is_open => order.push((at, true)),
-                _ => {}
+                Some(_) | None => {}
             }
         }
         let action = |(at, is_end): (usize, bool)| {

@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::opening::{Jobs, Opening, finish};
+use super::opening::{Jobs, Opening, Ready, finish};
 use super::work::{Asked, Group, Run};
 use crate::error::{Error, Result};
 use crate::restore::open::Sealed;
@@ -197,7 +197,8 @@ impl Direct {
                 work.try_again(&of, position);
                 Ok(())
             };
-            self.opening.open(&self.work, run, position, dek, sealed, jobs, wrong).await?;
+            let ready = Ready { run: Arc::clone(run), position, dek, sealed };
+            self.opening.open(&self.work, ready, jobs, wrong).await?;
         }
         Ok(())
     }

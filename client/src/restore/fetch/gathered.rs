@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tonic::Code;
 
-use super::opening::{Jobs, Opening, Stats, finish};
+use super::opening::{Jobs, Opening, Ready, Stats, finish};
 use super::work::{Asked, Group, Run};
 use crate::error::{Answered, Error, Result, answered};
 use crate::restore::open::Sealed;
@@ -165,7 +165,8 @@ impl Worker {
         if run.claim(position) {
             let (worker, of) = (self.clone(), Arc::clone(run));
             let wrong = move |why: &str| worker.fail(&of, position, why);
-            self.opening.open(&self.work, run, position, dek, sealed, jobs, wrong).await?;
+            let ready = Ready { run: Arc::clone(run), position, dek, sealed };
+            self.opening.open(&self.work, ready, jobs, wrong).await?;
         }
         Ok(())
     }

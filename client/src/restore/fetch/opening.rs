@@ -65,6 +65,14 @@ pub(crate) enum Opened {
     Wrong(String),
 }
 
+/// A claimed chunk that can be opened.
+pub(crate) struct Ready {
+    pub run: Arc<Run>,
+    pub position: usize,
+    pub dek: Dek,
+    pub sealed: Sealed,
+}
+
 /// Chunks that are being opened for one call.
 pub(crate) type Jobs = JoinSet<Result<()>>;
 
@@ -135,10 +143,7 @@ impl Opening {
     pub(crate) async fn open(
         &self,
         work: &Arc<Group>,
-        run: &Arc<Run>,
-        position: usize,
-        dek: Dek,
-        sealed: Sealed,
+        ready: Ready,
         jobs: &mut Jobs,
         wrong: impl FnOnce(&str) -> Result<()> + Send + 'static,
     ) -> Result<()> {
@@ -146,11 +151,12 @@ impl Opening {
             let done: Result<()> = done.map_err(|panic| Error::failed("opening broke", panic))?;
             done?;
         }
+        let Ready { run, position, dek, sealed } = ready;
         let held = sealed.len() + run.node.plaintext_bytes[position] as usize;
         let held = u32::try_from(held).expect("a blob and its chunk have a few MiB");
         let room = Arc::clone(&self.0.memory).acquire_many_owned(held).await;
         let room = room.map_err(|_| Error::broken("opening ended"))?;
-        let (opening, work, run) = (self.clone(), Arc::clone(work), Arc::clone(run));
+        let (opening, work) = (self.clone(), Arc::clone(work));
         jobs.spawn(async move {
             let _room = room;
             let _turn = opening.0.at_once.acquire().await.map_err(|_| Error::broken("opening ended"))?;
