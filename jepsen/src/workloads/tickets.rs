@@ -16,6 +16,8 @@ pub const VAULT: &str = "tickets";
 const LISTS: usize = 4;
 /// The tag of a stream that names its element.
 const TAG: &str = "element";
+/// What stands before the element in the name of a whole.
+const WHOLE: &str = "whole-";
 /// The longest rest between two operations.
 const REST_MS: usize = 700;
 
@@ -42,7 +44,8 @@ pub fn run(mut actor: Actor<'_>, number: usize, seed: u64) -> anyhow::Result<()>
 /// and must never be in a listing.
 fn whole(actor: &mut Actor<'_>, lists: &[usize], element: &str) -> anyhow::Result<()> {
     let vault = actor.world.vault(VAULT);
-    let opened = actor.run("writer", &["ticket", "open", "--vault", &vault, "--name", "whole"])?;
+    let label = format!("{WHOLE}{element}");
+    let opened = actor.run("writer", &["ticket", "open", "--vault", &vault, "--name", &label])?;
     let Answer::Done(lines) = opened else { return Ok(()) };
     let ticket =
         lines.last().and_then(|line| line["ticket"].as_str()).context("an opened ticket has a name")?.to_owned();
@@ -88,17 +91,25 @@ fn name(list: usize) -> String {
     format!("stream-{list}")
 }
 
-/// All lists in one listing.
+/// All lists in one listing. Streams are listed in the order in which they were ready, wholes in the order of their commits:
+/// so a list has its elements in the order of their wholes, and behind them what is shown without its whole.
 pub fn read(actor: &mut Actor<'_>) -> anyhow::Result<()> {
     let operation = actor.operation(words::LISTS, VAULT, Value::Null);
     let vault = actor.world.vault(VAULT);
     actor.ask(&operation, "restorer", &["snapshots", "--vault", &vault], |lines| {
+        let snapshots: Vec<&Value> = lines.iter().filter(|line| line["type"] == "snapshot").collect();
+        let name_of = |snapshot: &Value| snapshot["name"].as_str().unwrap_or_default().to_owned();
+        let wholes: Vec<String> =
+            snapshots.iter().filter_map(|one| name_of(one).strip_prefix(WHOLE).map(str::to_owned)).collect();
         let mut lists: Map<String, Value> = (0..LISTS).map(|list| (name(list), json!([]))).collect();
-        // Wholes have no element: their streams are listed beside them.
-        for snapshot in lines.iter().filter(|line| line["type"] == "snapshot" && line["stream"].is_string()) {
-            let name = snapshot["name"].as_str().unwrap_or_default().to_owned();
-            let list = lists.entry(name).or_insert_with(|| json!([]));
-            list.as_array_mut().expect("it was made as a list").push(snapshot["tags"][TAG].clone());
+        let mut streams: Vec<&Value> = snapshots.into_iter().filter(|one| one["stream"].is_string()).collect();
+        streams.sort_by_key(|stream| {
+            let element = stream["tags"][TAG].as_str().unwrap_or_default();
+            wholes.iter().position(|whole| whole == element).unwrap_or(usize::MAX)
+        });
+        for stream in streams {
+            let list = lists.entry(name_of(stream)).or_insert_with(|| json!([]));
+            list.as_array_mut().expect("it was made as a list").push(stream["tags"][TAG].clone());
         }
         json!({ "lists": lists })
     })?;

@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So many tenants are looked up at once.
 const TENANTS_MAX: u32 = 64;
 /// One step drops so many references.
-const STEP_REFERENCES: u32 = 1024;
+const STEP_REFERENCES: u32 = 256;
 /// Between two steps, at least.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// One tenant after the other has a turn in a group for so long; then it is the next group's.
