@@ -4,7 +4,7 @@
 //! the group's membership, and this node holds the one that it is for. Anything else is refused and counted.
 
 use bytes::Bytes;
-use openraft::raft::{AppendEntriesRequest, VoteRequest};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use strongroom_format::codec::{self, Format};
 use strongroom_format::id::{GroupId, NodeName, ReplicaId};
 
@@ -140,6 +140,9 @@ async fn append(group: &Group, from: ReplicaId, ask: AppendAsk) -> Result<Append
     voted(group, from, ask.term_of(from));
     let request = AppendEntriesRequest::try_from(ask).map_err(malformed)?;
     let response = group.raft.append_entries(request).await.map_err(stopped)?;
+    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+        group.own.heard_leader();
+    }
     Ok(AppendReply::from(&response))
 }
 

@@ -124,6 +124,8 @@ pub(crate) struct Replica {
     is_admitted: AtomicBool,
     is_fenced: AtomicBool,
     beats: AtomicU64,
+    /// Whether a leader was heard since it was asked last.
+    is_led: AtomicBool,
     known: Mutex<BTreeMap<ReplicaId, Position>>,
     /// The index of the last applied entry.
     pub(crate) applied: watch::Sender<u64>,
@@ -146,6 +148,7 @@ impl Replica {
             is_admitted: AtomicBool::new(false),
             is_fenced: AtomicBool::new(false),
             beats: AtomicU64::new(0),
+            is_led: AtomicBool::new(false),
             known: Mutex::default(),
             applied: watch::channel(0).0,
         }
@@ -180,6 +183,16 @@ impl Replica {
     /// How often its heartbeats were due.
     pub(crate) fn beats(&self) -> u64 {
         self.beats.load(Ordering::Acquire)
+    }
+
+    /// It follows a leader that was heard just now.
+    pub(crate) fn heard_leader(&self) {
+        self.is_led.store(true, Ordering::Release);
+    }
+
+    /// Whether a leader was heard since this was asked last.
+    pub(crate) fn was_led(&self) -> bool {
+        self.is_led.swap(false, Ordering::AcqRel)
     }
 
     /// Takes the members that it is told; `are_founders`: whether an empty log may be founded with them.

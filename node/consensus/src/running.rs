@@ -52,8 +52,11 @@ impl Group {
     }
 
     /// Sends heartbeats if this replica leads. A fenced leader falls silent, and the others elect.
+    ///
+    /// openraft's own timer only looks whether a leader is missed: it runs where none was heard since the beat before.
     pub(crate) fn beat(&self) {
         let leads = self.raft.metrics().borrow_watched().state == ServerState::Leader;
+        self.raft.runtime_config().tick(!leads && !self.own.was_led());
         if leads && !self.own.is_fenced() {
             self.own.beat();
             // openraft's queue has room for thousands; if it has none, the group is beyond help by a heartbeat, and the

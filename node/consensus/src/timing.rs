@@ -8,9 +8,9 @@
 //! A failover takes about the longest election time and then one random one.
 //!
 //! The heartbeats are ours: all groups that a node leads beat at the same moment, so that theirs travel together
-//! (`heartbeats.rs`). openraft's own are off, and its `heartbeat_interval` sets only how often each group wakes up to see
-//! whether its leader is missed: 13/64 of it, about 50 ms and 240 ms. With a hundred groups on a node that is what an
-//! idle one does.
+//! (`heartbeats.rs`). openraft's own are off, and its `heartbeat_interval` sets only how often a group wakes up to see
+//! whether its leader is missed: 13/64 of it, about 50 ms and 240 ms. It does so only once a beat has gone by in which no
+//! leader was heard (`running.rs`): a hundred groups that are led need no timer of their own.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,8 +2,9 @@
 //!
 //! Look: the tenants with garbage in each shard that this node leads. Decide: nothing; the rules know what may go. Act:
 //! one bounded step for each tenant in turn, so that one tenant's garbage never stands before another's, with a pause
-//! behind each that is no shorter than the step was, so that it never stands before uploads: at most half of the time is
-//! collecting's. It rests only when nothing more is due.
+//! behind each that is no shorter than the step was: at most half of the time is collecting's. While others propose in
+//! the same group the pause is four times the step, so that commits hardly ever find a step before them. It rests only
+//! when nothing more is due.
 //! Not here: copies on disks (`sweep.rs`).
 
 use std::time::Duration;
@@ -29,6 +30,8 @@ const TENANTS_MAX: u32 = 64;
 const STEP_REFERENCES: u32 = 256;
 /// Between two steps, at least.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// A pause is so many times its step when others' entries came since the step before.
+const PAUSE_BESIDE_OTHERS: u32 = 4;
 /// One tenant after the other has a turn in a group for so long; then it is the next group's.
 const TURN: Duration = Duration::from_secs(1);
 /// An entry that takes longer is given up; the next round tries again.
@@ -63,16 +66,18 @@ impl Collector {
     /// One step for each tenant with garbage, again and again while it is this group's turn. Whether something is left.
     async fn turn(&self, group: GroupId) -> bool {
         let ends = Instant::now() + TURN;
+        let mut seen = self.applied(group);
         loop {
-            let is_left = self.round(group).await;
+            let is_left = self.round(group, &mut seen).await;
             if !is_left || ends <= Instant::now() {
                 return is_left;
             }
         }
     }
 
-    /// One step for each tenant with garbage. Whether something is left.
-    async fn round(&self, group: GroupId) -> bool {
+    /// One step for each tenant with garbage. Whether something is left. `seen`: up to where the group's log was applied
+    /// behind the step before.
+    async fn round(&self, group: GroupId, seen: &mut u64) -> bool {
         let grace_ms = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
         let (mut after, mut is_left) = (None, false);
         loop {
@@ -81,13 +86,22 @@ impl Collector {
             for tenant in &tenants {
                 let began = Instant::now();
                 is_left |= self.step(group, *tenant, grace_ms).await;
-                tokio::time::sleep(began.elapsed().max(PAUSE_MIN)).await;
+                let took = began.elapsed();
+                let own = *seen + 1;
+                *seen = self.applied(group);
+                let pause = if own < *seen { took * PAUSE_BESIDE_OTHERS } else { took };
+                tokio::time::sleep(pause.max(PAUSE_MIN)).await;
             }
             after = tenants.last().copied();
             if tenants.len() < TENANTS_MAX as usize {
                 return is_left;
             }
         }
+    }
+
+    /// Up to where this node has applied the group's log.
+    fn applied(&self, group: GroupId) -> u64 {
+        self.consensus.applied(group).map_or(0, |applied| *applied.borrow())
     }
 
     /// One step. Whether something is left of this tenant's; what was not done is for a later round.
