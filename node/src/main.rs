@@ -2,6 +2,7 @@
 //!
 //! Not here: what needs a tenant's or an operator's identity (`strongroom`, package `client/cli`).
 
+mod arenas;
 mod ca;
 mod confirm;
 mod copies;
@@ -258,7 +259,12 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(client_command);
     let done = match arguments.command {
-        Command::Run { config } => wiring::run(&config),
+        Command::Run { config } => {
+            if let Err(cause) = arenas::bound() {
+                eprintln!("strongroomd: memory is not bounded as well as it could be: {cause}");
+            }
+            wiring::run(&config)
+        }
         Command::Init { data, cluster, region, node, address, port, time } => init::init(&init::Wish {
             data: &data,
             cluster: &cluster,

@@ -14,6 +14,7 @@
 
 use std::any::Any;
 use std::fmt::{self, Debug};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -24,6 +25,11 @@ use crate::seeded::Seeded;
 
 /// How many closures wait in a lane before `run` waits and `post` refuses.
 const QUEUE_JOBS_MAX: usize = 1024;
+
+/// How many cores this process may use: what its affinity and its control group leave of the machine's.
+pub fn cores() -> io::Result<usize> {
+    std::thread::available_parallelism().map(usize::from)
+}
 
 /// A piece of work as the queue holds it.
 pub type Job = Box<dyn FnOnce() + Send>;

@@ -379,3 +379,22 @@ fn n84_a_node_without_file_descriptors_serves_again_when_it_has_some() {
     until(|| ready_at(single.ops()), || "it is ready".into());
     assert!(!running.log().contains("panicked"), "{}", running.log());
 }
+
+#[test]
+fn a_node_bounds_its_allocator_and_leaves_it_alone_where_somebody_else_did() {
+    let single = Single::found();
+    let arenas = |running: &Running| {
+        let environment = fs::read(format!("/proc/{}/environ", running.child.id())).expect("our child's environment");
+        let named = environment.split(|byte| *byte == 0).find_map(|set| set.strip_prefix(b"MALLOC_ARENA_MAX="));
+        String::from_utf8(named.expect("it is set").to_vec()).expect("UTF-8")
+    };
+    let cores = std::thread::available_parallelism().expect("cores can be counted");
+    let running = single.run();
+    assert_eq!(arenas(&running), cores.to_string());
+    drop(running);
+    let log = single.home.path().join("log");
+    let child = single.command().env("MALLOC_ARENA_MAX", "9").spawn().expect("strongroomd runs");
+    let running = Running { child, log };
+    until(|| ready_at(single.ops()), || "the node serves".into());
+    assert_eq!(arenas(&running), "9");
+}
