@@ -21,8 +21,10 @@ use strongroom_proto_identity::certificate::Purpose;
 use strongroom_proto_identity::tls::{Credentials, client_config, read_certificates};
 use strongroom_proto_identity::verify::{Anchors, ExpectedNode, NodeVerifier};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -156,6 +158,17 @@ impl Nodes {
     ) -> Result<std::result::Result<Incoming<pb::FetchRunReply>, Status>> {
         let channel = self.connection(endpoint, |node| &node.runs)?;
         Ok(payload::call(&channel, "/strongroom.v1.Vaults/FetchRun", request, MESSAGE_BYTES_MAX).await)
+    }
+
+    /// Opens an upload at one endpoint.
+    pub(crate) async fn upload(
+        &self,
+        endpoint: &str,
+        requests: mpsc::Receiver<pb::UploadRequest>,
+    ) -> Result<std::result::Result<Incoming<pb::UploadReply>, Status>> {
+        let channel = self.channel(endpoint)?;
+        let requests = ReceiverStream::new(requests);
+        Ok(payload::dialogue(&channel, "/strongroom.v1.Vaults/Upload", requests, MESSAGE_BYTES_MAX).await)
     }
 
     /// A client of the operator plane at one endpoint.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What travels is gRPC as ever, byte for byte: the other side need not know. Only messages whose payload is the last
-//! field can be sent so ([`Payload`]). Nothing is compressed, and what says that it is refused.
+//! field can be sent so ([`Payload`]), as answers or as questions. Nothing is compressed, and what says that it is refused.
 //!
 //! Not here: which calls use it (`node/peers`, `node/api`, `client`), what they mean.
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use prost::Message;
@@ -33,7 +33,10 @@ use tower::Service;
 
 use crate::v1;
 use crate::v1::fetch_run_reply::What;
+use crate::v1::upload_request::What as Uploaded;
 
+/// Shorter pieces are put together: else whoever sends bytes one by one makes this side hold many times as many.
+const PIECE_BYTES_MIN: usize = 4096;
 /// Before each message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
@@ -41,57 +44,100 @@ const PREFIX_BYTES: usize = 5;
 pub trait Payload: Message + Default + 'static {
     /// The message's encoding as its small fields, the payload's key and length among them, and the payload. `None`:
     /// there is nothing large in it.
-    fn cut(&self) -> Option<(BytesMut, Bytes)>;
+    fn cut(&self) -> Option<(BytesMut, Bytes)> {
+        None
+    }
 }
+
+impl Payload for v1::UploadReply {}
+
+impl Payload for v1::PutFragmentAck {}
 
 /// Key of a length-delimited field.
 fn key(number: u8) -> u8 {
     number << 3 | 2
 }
 
+/// A message without its payload, and the payload as its field `number`.
+fn flat(small: &impl Message, number: u8, payload: Bytes) -> (BytesMut, Bytes) {
+    let mut head = BytesMut::with_capacity(small.encoded_len() + 16);
+    small.encode_raw(&mut head);
+    head.put_u8(key(number));
+    encode_varint(payload.len() as u64, &mut head);
+    (head, payload)
+}
+
+/// The same inside of field `outer` of a message that has nothing else.
+fn nested(outer: u8, small: &impl Message, number: u8, payload: Bytes) -> (BytesMut, Bytes) {
+    let (inner, payload) = flat(small, number, payload);
+    let mut head = BytesMut::with_capacity(inner.len() + 16);
+    head.put_u8(key(outer));
+    encode_varint((inner.len() + payload.len()) as u64, &mut head);
+    head.put(inner);
+    (head, payload)
+}
+
 impl Payload for v1::Fragment {
     fn cut(&self) -> Option<(BytesMut, Bytes)> {
-        let payload = self.payload.clone();
         let small = Self { payload: Bytes::new(), ..self.clone() };
-        let mut head = BytesMut::with_capacity(small.encoded_len() + 16);
-        small.encode_raw(&mut head);
-        head.put_u8(key(5));
-        encode_varint(payload.len() as u64, &mut head);
-        Some((head, payload))
+        Some(flat(&small, 5, self.payload.clone()))
+    }
+}
+
+impl Payload for v1::PutFragment {
+    fn cut(&self) -> Option<(BytesMut, Bytes)> {
+        let small = Self { payload: Bytes::new(), ..self.clone() };
+        Some(flat(&small, 9, self.payload.clone()))
+    }
+}
+
+impl Payload for v1::UploadRequest {
+    fn cut(&self) -> Option<(BytesMut, Bytes)> {
+        match self.what.as_ref()? {
+            Uploaded::Blob(v1::UploadBlob { blob_id, blob }) => {
+                let small = v1::UploadBlob { blob_id: blob_id.clone(), blob: Bytes::new() };
+                Some(nested(2, &small, 2, blob.clone()))
+            }
+            Uploaded::Open(_) | Uploaded::Submit(_) => None,
+        }
     }
 }
 
 impl Payload for v1::FetchRunReply {
     fn cut(&self) -> Option<(BytesMut, Bytes)> {
-        let mut inner = BytesMut::with_capacity(32);
-        let (number, payload) = match self.what.as_ref()? {
+        match self.what.as_ref()? {
             What::Blob(v1::FetchedBlob { position, blob }) => {
-                v1::FetchedBlob { position: *position, blob: Bytes::new() }.encode_raw(&mut inner);
-                inner.put_u8(key(2));
-                (1, blob.clone())
+                let small = v1::FetchedBlob { position: *position, blob: Bytes::new() };
+                Some(nested(1, &small, 2, blob.clone()))
             }
             What::Fragment(v1::FetchedFragment { position, index, payload }) => {
-                v1::FetchedFragment { position: *position, index: *index, payload: Bytes::new() }
-                    .encode_raw(&mut inner);
-                inner.put_u8(key(3));
-                (4, payload.clone())
+                let small = v1::FetchedFragment { position: *position, index: *index, payload: Bytes::new() };
+                Some(nested(4, &small, 3, payload.clone()))
             }
-            What::Lost(_) | What::Stats(_) => return None,
-        };
-        encode_varint(payload.len() as u64, &mut inner);
-        let mut head = BytesMut::with_capacity(inner.len() + 16);
-        head.put_u8(key(number));
-        encode_varint((inner.len() + payload.len()) as u64, &mut head);
-        head.put(inner);
-        Some((head, payload))
+            What::Lost(_) | What::Stats(_) => None,
+        }
     }
 }
 
-/// A stream of messages as the body of an answer: each is one frame, or two.
+/// Which way messages go: an answer ends with its status, a question with its last message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Question,
+    Answer,
+}
+
+/// A stream of messages as a body: each is one frame, or two.
 struct Outgoing<S> {
     messages: S,
+    way: Way,
     payload: Option<Bytes>,
     ended: bool,
+}
+
+impl<S> Outgoing<S> {
+    fn new(way: Way, messages: S) -> Self {
+        Self { messages, way, payload: None, ended: false }
+    }
 }
 
 impl<S, M> http_body::Body for Outgoing<S>
@@ -125,6 +171,9 @@ where
             None => Status::ok(""),
         };
         self.ended = true;
+        if self.way == Way::Question {
+            return Poll::Ready((status.code() != tonic::Code::Ok).then_some(Err(status)));
+        }
         let mut trailers = HeaderMap::new();
         status.add_header(&mut trailers)?;
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
@@ -153,8 +202,20 @@ struct Pieces {
 impl Pieces {
     fn push(&mut self, piece: Bytes) {
         self.bytes += piece.len();
-        if !piece.is_empty() {
-            self.pieces.push_back(piece);
+        let joins = |last: &mut Bytes| last.len() + piece.len() <= PIECE_BYTES_MIN;
+        match self.pieces.pop_back_if(joins) {
+            // In place from the third on: what was put together is nobody else's.
+            Some(last) => {
+                let mut both = last.try_into_mut().unwrap_or_else(|last| {
+                    let mut both = BytesMut::with_capacity(PIECE_BYTES_MIN);
+                    both.put(last);
+                    both
+                });
+                both.put(piece);
+                self.pieces.push_back(both.freeze());
+            }
+            None if piece.is_empty() => {}
+            None => self.pieces.push_back(piece),
         }
     }
 
@@ -234,9 +295,10 @@ impl Buf for Pieces {
     }
 }
 
-/// The messages that a server sends. Dropping it ends the call.
+/// The messages that the other side sends. Dropping a server's ends the call.
 pub struct Incoming<M> {
     body: Body,
+    way: Way,
     pieces: Pieces,
     bytes_max: usize,
     ended: bool,
@@ -247,26 +309,40 @@ impl<M: Message + Default> Incoming<M> {
     /// The next message; `None`: all have come. Safe to cancel.
     ///
     /// # Errors
-    /// The status with which the server ended the call, or what is wrong with what it sent. Nothing comes after one.
+    /// The status with which the server ended the call, or what is wrong with what came. Nothing comes after one.
     pub async fn message(&mut self) -> Result<Option<M>, Status> {
-        let result = std::future::poll_fn(|context| self.poll_message(context)).await;
-        self.ended |= !matches!(result, Ok(Some(_)));
-        result
+        std::future::poll_fn(|context| self.poll_message(context)).await
+    }
+
+    fn new(body: Body, way: Way, bytes_max: usize) -> Self {
+        Self { body, way, pieces: Pieces::default(), bytes_max, ended: false, message: PhantomData }
     }
 
     fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<M>, Status>> {
         if self.ended {
             return Poll::Ready(Ok(None));
         }
+        let result = ready!(self.poll_next_message(context));
+        self.ended = !matches!(result, Ok(Some(_)));
+        Poll::Ready(result)
+    }
+
+    fn poll_next_message(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<M>, Status>> {
         loop {
             if let Some(message) = self.pieces.message(self.bytes_max)? {
                 return Poll::Ready(Ok(Some(message)));
             }
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
-                return Poll::Ready(Err(Status::unknown("the answer ended without a status")));
+                return Poll::Ready(match (self.way, self.pieces.bytes) {
+                    (Way::Answer, _) => Err(Status::unknown("the answer ended without a status")),
+                    (Way::Question, 0) => Ok(None),
+                    (Way::Question, _) => Err(Status::internal("the question ended inside of a message")),
+                });
             };
             match frame?.into_data() {
                 Ok(piece) => self.pieces.push(piece),
+                // Nothing of ours is in what may come behind a question's messages.
+                Err(_) if self.way == Way::Question => {}
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
                     return Poll::Ready(match Status::from_header_map(&trailers) {
@@ -281,7 +357,15 @@ impl<M: Message + Default> Incoming<M> {
     }
 }
 
-/// Calls a method that answers with a stream of payloads.
+impl<M: Message + Default> Stream for Incoming<M> {
+    type Item = Result<M, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_message(context).map(Result::transpose)
+    }
+}
+
+/// Calls a method that takes one question and answers with a stream of payloads.
 ///
 /// # Errors
 /// The status of a call that was refused, or of a connection that broke.
@@ -294,11 +378,34 @@ pub async fn call<Q: Message, M: Payload>(
     let mut body = BytesMut::with_capacity(PREFIX_BYTES + question.encoded_len());
     prefix(&mut body, question.encoded_len());
     question.encode(&mut body).expect("the buffer grows");
+    ask(channel, path, Body::new(http_body_util::Full::new(body.freeze())), bytes_max).await
+}
+
+/// Calls a method that takes a stream of payloads and answers with a stream.
+///
+/// # Errors
+/// The status of a call that was refused, or of a connection that broke.
+pub async fn dialogue<Q: Payload, M: Payload>(
+    channel: &Channel,
+    path: &'static str,
+    questions: impl Stream<Item = Q> + Unpin + Send + 'static,
+    bytes_max: usize,
+) -> Result<Incoming<M>, Status> {
+    let body = Body::new(Outgoing::new(Way::Question, questions.map(Ok)));
+    ask(channel, path, body, bytes_max).await
+}
+
+async fn ask<M: Payload>(
+    channel: &Channel,
+    path: &'static str,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Incoming<M>, Status> {
     let request = http::Request::post(path)
         .version(http::Version::HTTP_2)
         .header(http::header::TE, "trailers")
         .header(http::header::CONTENT_TYPE, "application/grpc")
-        .body(Body::new(http_body_util::Full::new(body.freeze())))
+        .body(body)
         .expect("a path of ours");
     let mut channel = channel.clone();
     let broken = |error: tonic::transport::Error| Status::from_error(Box::new(error));
@@ -312,13 +419,15 @@ pub async fn call<Q: Message, M: Payload>(
     if response.status() != http::StatusCode::OK {
         return Err(Status::unknown(format!("the server answered with HTTP status {}", response.status())));
     }
-    let body = response.into_body();
-    Ok(Incoming { body, pieces: Pieces::default(), bytes_max, ended: false, message: PhantomData })
+    Ok(Incoming::new(response.into_body(), Way::Answer, bytes_max))
 }
 
 type Answering = Pin<Box<dyn Future<Output = http::Response<Body>> + Send>>;
 
-/// A service of which one method answers with payloads; everything else goes to the service itself.
+/// What a method gives back, on the plane that it is a method of.
+type Answered<'plane, A> = Pin<Box<dyn Future<Output = Result<Response<A>, Status>> + Send + 'plane>>;
+
+/// A service of which one method sends or takes payloads; everything else goes to the service itself.
 #[derive(Clone)]
 pub struct Direct<S> {
     inner: S,
@@ -327,65 +436,77 @@ pub struct Direct<S> {
 }
 
 impl<S> Direct<S> {
-    /// `method` is the implementation of `path` that the service itself has, on `plane`.
+    /// `method` answers one question with payloads: the implementation of `path` that the service itself has, on `plane`.
     pub fn new<T, Q, M, A, F>(inner: S, plane: Arc<T>, path: &'static str, question_bytes_max: usize, method: F) -> Self
     where
         T: Send + Sync + 'static,
         Q: Message + Default,
         M: Payload,
         A: Stream<Item = Result<M, Status>> + Send + Unpin + 'static,
-        F: for<'plane> Fn(
-                &'plane T,
-                Request<Q>,
-            ) -> Pin<Box<dyn Future<Output = Result<Response<A>, Status>> + Send + 'plane>>
-            + Copy
-            + Send
-            + Sync
-            + 'static,
+        F: for<'plane> Fn(&'plane T, Request<Q>) -> Answered<'plane, A> + Copy + Send + Sync + 'static,
     {
         let answer = move |request: http::Request<Body>| -> Answering {
             let plane = Arc::clone(&plane);
             Box::pin(async move {
-                let asked = match question::<Q>(request, question_bytes_max).await {
+                answered(match question::<Q>(request, question_bytes_max).await {
                     Ok(request) => method(&plane, request).await,
                     Err(status) => Err(status),
-                };
-                match asked {
-                    Ok(response) => {
-                        let (metadata, messages, extensions) = response.into_parts();
-                        let mut answer =
-                            http::Response::new(Body::new(Outgoing { messages, payload: None, ended: false }));
-                        *answer.headers_mut() = metadata.into_headers();
-                        *answer.extensions_mut() = extensions;
-                        answer.headers_mut().insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                        answer
-                    }
-                    Err(status) => status.into_http(),
-                }
+                })
             })
+        };
+        Self { inner, path, answer: Arc::new(answer) }
+    }
+
+    /// `method` takes a stream of payloads, each message of at most so many bytes.
+    pub fn taking<T, Q, M, A, F>(inner: S, plane: Arc<T>, path: &'static str, bytes_max: usize, method: F) -> Self
+    where
+        T: Send + Sync + 'static,
+        Q: Payload,
+        M: Payload,
+        A: Stream<Item = Result<M, Status>> + Send + Unpin + 'static,
+        F: for<'plane> Fn(&'plane T, Request<Incoming<Q>>) -> Answered<'plane, A> + Copy + Send + Sync + 'static,
+    {
+        let answer = move |request: http::Request<Body>| -> Answering {
+            let plane = Arc::clone(&plane);
+            let request = asked(request, |body| Incoming::new(body, Way::Question, bytes_max));
+            Box::pin(async move { answered(method(&plane, request).await) })
         };
         Self { inner, path, answer: Arc::new(answer) }
     }
 }
 
+/// A request as its method sees it.
+fn asked<Q>(request: http::Request<Body>, question: impl FnOnce(Body) -> Q) -> Request<Q> {
+    let (head, body) = request.into_parts();
+    Request::from_parts(MetadataMap::from_headers(head.headers), head.extensions, question(body))
+}
+
+/// An answer as it travels.
+fn answered<A, M>(answer: Result<Response<A>, Status>) -> http::Response<Body>
+where
+    A: Stream<Item = Result<M, Status>> + Send + Unpin + 'static,
+    M: Payload,
+{
+    let (metadata, messages, extensions) = match answer {
+        Ok(response) => response.into_parts(),
+        Err(status) => return status.into_http(),
+    };
+    let mut answer = http::Response::new(Body::new(Outgoing::new(Way::Answer, messages)));
+    *answer.headers_mut() = metadata.into_headers();
+    *answer.extensions_mut() = extensions;
+    answer.headers_mut().insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+    answer
+}
+
 /// Reads the one message of a question.
 async fn question<Q: Message + Default>(request: http::Request<Body>, bytes_max: usize) -> Result<Request<Q>, Status> {
-    let (head, mut body) = request.into_parts();
-    let mut pieces = Pieces::default();
-    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        if let Ok(piece) = frame?.into_data() {
-            pieces.push(piece);
-        }
-        if PREFIX_BYTES + bytes_max < pieces.bytes {
-            return Err(too_long(pieces.bytes, bytes_max));
-        }
-    }
-    let message = pieces.message(bytes_max)?;
-    let message = message.ok_or_else(|| Status::internal("the question ended inside of its message"))?;
-    if pieces.bytes != 0 {
+    let (head, extensions, mut incoming) =
+        asked(request, |body| Incoming::new(body, Way::Question, bytes_max)).into_parts();
+    let message = incoming.message().await?.ok_or_else(|| Status::internal("Missing request message."))?;
+    if incoming.message().await?.is_some() {
         return Err(Status::internal("there is more than one question"));
     }
-    Ok(Request::from_parts(MetadataMap::from_headers(head.headers), head.extensions, message))
+    Ok(Request::from_parts(head, extensions, message))
 }
 
 impl<S> Service<http::Request<Body>> for Direct<S>
@@ -459,6 +580,72 @@ mod tests {
         for reply in replies() {
             assert_eq!(v1::FetchRunReply::decode(&together(&reply)[..]), Ok(reply));
         }
+        for request in requests() {
+            assert_eq!(v1::UploadRequest::decode(&together(&request)[..]), Ok(request));
+        }
+        for bytes in [0, 1, 300_000] {
+            let put = v1::PutFragment {
+                request: 9,
+                group: 2,
+                tenant: Bytes::from_static(&[1; 16]),
+                lease: 4,
+                blob: Bytes::from_static(&[5; 32]),
+                index: 5,
+                blob_bytes: 77,
+                payload_hash: Bytes::from_static(&[8; 32]),
+                payload: vec![6; bytes].into(),
+            };
+            assert_eq!(v1::PutFragment::decode(&together(&put)[..]), Ok(put));
+        }
+    }
+
+    fn requests() -> [v1::UploadRequest; 5] {
+        let open = v1::UploadOpen { group: 1, lease: 2, session: 3, ..v1::UploadOpen::default() };
+        let blob = |bytes: usize| v1::UploadBlob { blob_id: Bytes::from_static(&[4; 32]), blob: vec![5; bytes].into() };
+        let submit = v1::UploadSubmit { register_at: 1, ..v1::UploadSubmit::default() };
+        [
+            Uploaded::Open(open),
+            Uploaded::Blob(blob(0)),
+            Uploaded::Blob(blob(1)),
+            Uploaded::Blob(blob(300_000)),
+            Uploaded::Submit(submit),
+        ]
+        .map(|what| v1::UploadRequest { what: Some(what) })
+    }
+
+    /// A body of these pieces.
+    fn body(pieces: Vec<Bytes>) -> Body {
+        let frames = pieces.into_iter().map(|piece| Ok::<_, Status>(Frame::data(piece)));
+        Body::new(http_body_util::StreamBody::new(futures_util::stream::iter(frames)))
+    }
+
+    /// Questions that are sent come as they were, and end as they ended: a body has no status behind it.
+    #[test]
+    fn questions_come_as_they_were_sent_and_end_without_a_status() {
+        let sent = Outgoing::new(Way::Question, futures_util::stream::iter(requests().map(Ok)));
+        let came = Incoming::<v1::UploadRequest>::new(Body::new(sent), Way::Question, 1 << 20);
+        let came: Vec<_> = futures_util::FutureExt::now_or_never(came.collect()).unwrap();
+        assert_eq!(came.into_iter().map(Result::unwrap).collect::<Vec<_>>(), requests());
+    }
+
+    /// Whoever is gone in the middle of a message has not sent it.
+    #[test]
+    fn a_body_that_ends_inside_of_a_message_gives_no_message_and_an_error() {
+        let request = &requests()[3];
+        let mut whole = BytesMut::new();
+        prefix(&mut whole, request.encoded_len());
+        request.encode(&mut whole).unwrap();
+        let whole = whole.freeze();
+        for bytes in [1, PREFIX_BYTES, PREFIX_BYTES + 1, whole.len() - 1] {
+            let mut came = Incoming::<v1::UploadRequest>::new(body(vec![whole.slice(..bytes)]), Way::Question, 1 << 20);
+            let mut next = || futures_util::FutureExt::now_or_never(came.message()).unwrap();
+            assert_eq!(next().unwrap_err().code(), tonic::Code::Internal, "{bytes} bytes");
+            assert!(next().unwrap().is_none(), "nothing comes behind an error");
+        }
+        let mut answer = Incoming::<v1::UploadRequest>::new(body(vec![whole]), Way::Answer, 1 << 20);
+        let mut next = || futures_util::FutureExt::now_or_never(answer.message()).unwrap();
+        assert!(next().unwrap().is_some());
+        assert_eq!(next().unwrap_err().code(), tonic::Code::Unknown, "an answer without a status is none");
     }
 
     /// However a body is cut into pieces, the same messages come out.
@@ -480,6 +667,19 @@ mod tests {
             assert_eq!(found, replies(), "pieces of {piece_bytes}");
             assert_eq!(pieces.bytes, 0);
         }
+    }
+
+    #[test]
+    fn bytes_that_come_one_by_one_are_not_held_one_by_one() {
+        let mut pieces = Pieces::default();
+        let whole: Vec<u8> = (0..100_000_u32).map(|at| (at % 251) as u8).collect();
+        for byte in &whole {
+            pieces.push(Bytes::copy_from_slice(&[*byte]));
+            pieces.push(Bytes::new());
+        }
+        assert!(pieces.pieces.len() <= whole.len() / PIECE_BYTES_MIN + 1, "{} pieces", pieces.pieces.len());
+        assert_eq!(pieces.copy_to_bytes(whole.len()), whole);
+        assert_eq!((pieces.bytes, pieces.pieces.len()), (0, 0));
     }
 
     #[test]

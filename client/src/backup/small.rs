@@ -27,7 +27,6 @@ use strongroom_proto::v1 as pb;
 use strongroom_proto::v1::upload_reply::What as Answer;
 use strongroom_proto::v1::upload_request::What as Ask;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::distrust::Distrust;
 use super::draft::{Draft, Roots, manifest_root, part_root};
@@ -389,10 +388,8 @@ async fn send_to(draft: &Draft, endpoint: &str, messages: Vec<Ask>) -> std::resu
             }
         }
     };
-    let mut vaults = nodes.vaults(endpoint).map_err(Sent::Failed)?;
     let receiving = async {
-        let opened = vaults.upload(ReceiverStream::new(requests)).await;
-        let mut answers = match opened.map(tonic::Response::into_inner) {
+        let mut answers = match nodes.upload(endpoint, requests).await.map_err(Sent::Failed)? {
             Ok(answers) => answers,
             Err(status) => {
                 return Err(match answered(&status) {

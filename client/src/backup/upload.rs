@@ -19,14 +19,14 @@ use strongroom_format::codec;
 use strongroom_format::command::Body;
 use strongroom_format::id::{BlobId, DomainId, LeaseId, VaultId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
+use strongroom_proto::payload::Incoming;
 use strongroom_proto::v1 as pb;
 use strongroom_proto::v1::upload_reply::What as Answer;
 use strongroom_proto::v1::upload_request::What as Ask;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::distrust::Distrust;
 use super::tally::Tally;
@@ -195,7 +195,7 @@ impl Batch {
 
 struct Wire {
     out: mpsc::Sender<pb::UploadRequest>,
-    answers: Streaming<pb::UploadReply>,
+    answers: Incoming<pb::UploadReply>,
     endpoint: String,
 }
 
@@ -282,14 +282,14 @@ impl Courier {
             session: session.id().0,
         };
         out.try_send(pb::UploadRequest { what: Some(Ask::Open(open)) }).expect("the channel is new and has room");
-        let mut vaults = nodes.vaults(endpoint)?;
         let until = deadline.instant().min(Instant::now() + Duration::from_secs(10));
-        match tokio::time::timeout_at(until, vaults.upload(ReceiverStream::new(requests))).await {
-            Ok(Ok(response)) => {
+        match tokio::time::timeout_at(until, nodes.upload(endpoint, requests)).await {
+            Ok(Ok(Ok(answers))) => {
                 nodes.answered(endpoint);
-                Ok(Wire { out, answers: response.into_inner(), endpoint: endpoint.clone() })
+                Ok(Wire { out, answers, endpoint: endpoint.clone() })
             }
-            Ok(Err(status)) => Err(self.broken(endpoint, &status)),
+            Ok(Ok(Err(status))) => Err(self.broken(endpoint, &status)),
+            Ok(Err(error)) => Err(error.into()),
             Err(_elapsed) => Err(self.broken(endpoint, &Status::deadline_exceeded("no answer in time"))),
         }
     }
@@ -315,14 +315,14 @@ impl Courier {
         for at in 0..self.sent.len() {
             for blob in 0..self.sent[at].blobs.len() {
                 let message = blob_message(&self.sent[at].blobs[blob]);
-                self.send(&wire, message).await?;
+                self.send(&mut wire, message).await?;
             }
             let submit = self.number(at);
-            self.send(&wire, submit).await?;
+            self.send(&mut wire, submit).await?;
         }
         for blob in 0..self.open.blobs.len() {
             let message = blob_message(&self.open.blobs[blob]);
-            self.send(&wire, message).await?;
+            self.send(&mut wire, message).await?;
         }
         let mut ended = false;
         loop {
@@ -332,7 +332,7 @@ impl Courier {
             if ready && self.sent.len() < BATCHES_IN_FLIGHT {
                 self.sent.push_back(std::mem::take(&mut self.open));
                 let submit = self.number(self.sent.len() - 1);
-                self.send(&wire, submit).await?;
+                self.send(&mut wire, submit).await?;
                 continue;
             }
             if ended && waiting.is_none() && self.sent.is_empty() && self.open.is_empty() {
@@ -360,13 +360,13 @@ impl Courier {
                 self.open.take_in(item);
                 self.afford(bytes as u64).await?;
                 if let Some(message) = message {
-                    self.send(&wire, message).await?;
+                    self.send(&mut wire, message).await?;
                 }
             }
         }
     }
 
-    async fn send(&self, wire: &Wire, message: Ask) -> std::result::Result<(), Break> {
+    async fn send(&self, wire: &mut Wire, message: Ask) -> std::result::Result<(), Break> {
         if let Ask::Blob(blob) = &message {
             self.place.throttle.take(blob.blob.len() as u64).await;
         }
@@ -515,7 +515,7 @@ impl Courier {
 
 /// The next answer. Silence is an answer too, where one is owed.
 async fn heard(
-    answers: &mut Streaming<pb::UploadReply>,
+    answers: &mut Incoming<pb::UploadReply>,
     is_owed: bool,
 ) -> std::result::Result<Option<pb::UploadReply>, Status> {
     if !is_owed {

@@ -30,7 +30,7 @@ use crate::authority::AuthorityPlane;
 use crate::enrol::{EnrolmentPlane, Guest};
 use crate::operators::OperatorsPlane;
 use crate::too_long;
-use crate::vaults::{FETCH_RUN, VaultsPlane};
+use crate::vaults::{FETCH_RUN, UPLOAD, VaultsPlane};
 
 /// The largest message of a tenant, either way: a blob, or a question and its answer.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -79,8 +79,11 @@ pub async fn serve_tenant(
     let vaults = VaultsServer::from_arc(Arc::clone(&plane))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let vaults = Direct::new(vaults, Arc::clone(&plane), FETCH_RUN, MESSAGE_BYTES_MAX, |plane, request| {
+        Vaults::fetch_run(plane, request)
+    });
     let vaults =
-        Direct::new(vaults, plane, FETCH_RUN, MESSAGE_BYTES_MAX, |plane, request| Vaults::fetch_run(plane, request));
+        Direct::taking(vaults, plane, UPLOAD, MESSAGE_BYTES_MAX, |plane, request| Box::pin(plane.take_upload(request)));
     let connections = incoming.into_stream().map(|accepted| accepted.map(Served));
     outside().add_service(vaults).serve_with_incoming_shutdown(connections, stop).await
 }

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use strongroom_core::query::VaultRef;
 use strongroom_format::id::{
     ChunkId, DekId, DomainId, GroupId, SnapshotId, TenantId, TicketId, TreeId, VaultId, VaultName,
@@ -46,6 +46,11 @@ const REPLIES_AHEAD: usize = 16;
 const BLOBS_AHEAD: usize = 4;
 /// The call whose answers are payloads.
 pub(crate) const FETCH_RUN: &str = "/strongroom.v1.Vaults/FetchRun";
+/// The call whose questions are payloads.
+pub(crate) const UPLOAD: &str = "/strongroom.v1.Vaults/Upload";
+
+/// What goes back on an upload.
+type Replies = BoxStream<'static, Result<pb::UploadReply, Status>>;
 
 /// What the tenant plane stands on.
 #[derive(Clone)]
@@ -78,7 +83,7 @@ pub struct VaultsPlane {
 
 #[tonic::async_trait]
 impl Vaults for VaultsPlane {
-    type UploadStream = BoxStream<'static, Result<pb::UploadReply, Status>>;
+    type UploadStream = Replies;
     type FetchRunStream = BoxStream<'static, Result<pb::FetchRunReply, Status>>;
 
     async fn topology(&self, request: Request<pb::TopologyRequest>) -> Result<Response<pb::TopologyReply>, Status> {
@@ -103,25 +108,7 @@ impl Vaults for VaultsPlane {
         &self,
         request: Request<Streaming<pb::UploadRequest>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
-        let claim = self.callers.claim(&request, "/strongroom.v1.Vaults/Upload")?;
-        let mut messages = request.into_inner();
-        let first = tokio::time::timeout(FIRST_MESSAGE_WITHIN, messages.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("the upload was not opened in time"))?;
-        let open = wire::upload_open(first.map_err(too_long::status)?)?;
-        let caller = self.callers.stand(&claim).await?;
-        let group = open.group;
-        let facts = self.catalog.tenant(&caller).map_err(answers::status)?;
-        let upload = self.uploads.open(caller, open).await.map_err(answers::status)?;
-        let callers = self.callers.clone();
-        let pace = Pace { tenant: facts.tenant, topology: self.topology.clone(), rates: self.rates.clone() };
-        let replies = Driven::new(REPLIES_AHEAD, move |out| async move {
-            tokio::select! {
-                biased;
-                refused = callers.until_refused(claim.clone()) => Err(refused),
-                ended = carry(&upload, &claim, group, &pace, messages, out) => ended,
-            }
-        });
-        Ok(Response::new(replies.map(|reply| reply.map(wire::upload_reply)).boxed()))
+        self.take_upload(request).await
     }
 
     async fn which(&self, request: Request<pb::WhichRequest>) -> Result<Response<pb::WhichReply>, Status> {
@@ -302,6 +289,32 @@ impl Vaults for VaultsPlane {
 }
 
 impl VaultsPlane {
+    /// Carries an upload, whoever reads its messages.
+    pub(crate) async fn take_upload(
+        &self,
+        request: Request<impl Stream<Item = Result<pb::UploadRequest, Status>> + Send + Unpin + 'static>,
+    ) -> Result<Response<Replies>, Status> {
+        let claim = self.callers.claim(&request, UPLOAD)?;
+        let mut messages = request.into_inner();
+        let first = tokio::time::timeout(FIRST_MESSAGE_WITHIN, messages.try_next()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("the upload was not opened in time"))?;
+        let open = wire::upload_open(first.map_err(too_long::status)?)?;
+        let caller = self.callers.stand(&claim).await?;
+        let group = open.group;
+        let facts = self.catalog.tenant(&caller).map_err(answers::status)?;
+        let upload = self.uploads.open(caller, open).await.map_err(answers::status)?;
+        let callers = self.callers.clone();
+        let pace = Pace { tenant: facts.tenant, topology: self.topology.clone(), rates: self.rates.clone() };
+        let replies = Driven::new(REPLIES_AHEAD, move |out| async move {
+            tokio::select! {
+                biased;
+                refused = callers.until_refused(claim.clone()) => Err(refused),
+                ended = carry(&upload, &claim, group, &pace, messages, out) => ended,
+            }
+        });
+        Ok(Response::new(replies.map(|reply| reply.map(wire::upload_reply)).boxed()))
+    }
+
     /// A shard in which the caller's tenant does not live does not exist for it.
     fn lives_in(&self, caller: &Caller, group: GroupId) -> Result<(), Status> {
         let tenant = self.catalog.tenant(caller).map_err(answers::status)?;
@@ -327,7 +340,7 @@ async fn carry(
     claim: &Claim,
     group: GroupId,
     pace: &Pace,
-    messages: Streaming<pb::UploadRequest>,
+    messages: impl Stream<Item = Result<pb::UploadRequest, Status>> + Send + Unpin,
     out: Out<Reply>,
 ) -> Result<(), Status> {
     let fault = Mutex::new(None);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use strongroom_identity::connect::{ConnectFault, Connector};
-use strongroom_proto::v1;
 use strongroom_proto::v1::peers_client::PeersClient;
+use strongroom_proto::{payload, v1};
 use tokio::runtime::Handle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -32,6 +32,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// The call whose answers are payloads.
 pub(crate) const GET_FRAGMENTS: &str = "/strongroom.v1.Peers/GetFragments";
+/// The call whose questions are payloads.
+pub(crate) const PUT_FRAGMENTS: &str = "/strongroom.v1.Peers/PutFragments";
 
 /// The small calls on a connection.
 pub(crate) fn client(channel: Channel) -> PeersClient<Channel> {
@@ -89,6 +91,7 @@ pub(crate) struct Raft;
 impl Dialogue for Raft {
     type Ask = v1::RaftFrame;
     type Answer = v1::RaftFrame;
+    type Answers = Streaming<v1::RaftFrame>;
     const TELLS_OF_HEALTH: bool = false;
 
     fn number(ask: &mut v1::RaftFrame, number: u64) {
@@ -99,7 +102,7 @@ impl Dialogue for Raft {
         answer.request
     }
 
-    async fn open(channel: Channel, asks: ReceiverStream<v1::RaftFrame>) -> Result<Streaming<v1::RaftFrame>, Status> {
+    async fn open(channel: Channel, asks: ReceiverStream<v1::RaftFrame>) -> Result<Self::Answers, Status> {
         client(channel).raft(asks).await.map(tonic::Response::into_inner)
     }
 }
@@ -111,6 +114,7 @@ pub(crate) struct Puts;
 impl Dialogue for Puts {
     type Ask = v1::PutFragment;
     type Answer = v1::PutFragmentAck;
+    type Answers = payload::Incoming<v1::PutFragmentAck>;
     const TELLS_OF_HEALTH: bool = true;
 
     fn number(ask: &mut v1::PutFragment, number: u64) {
@@ -121,10 +125,7 @@ impl Dialogue for Puts {
         answer.request
     }
 
-    async fn open(
-        channel: Channel,
-        asks: ReceiverStream<v1::PutFragment>,
-    ) -> Result<Streaming<v1::PutFragmentAck>, Status> {
-        client(channel).put_fragments(asks).await.map(tonic::Response::into_inner)
+    async fn open(channel: Channel, asks: ReceiverStream<v1::PutFragment>) -> Result<Self::Answers, Status> {
+        payload::dialogue(&channel, PUT_FRAGMENTS, asks, MESSAGE_BYTES_MAX).await
     }
 }

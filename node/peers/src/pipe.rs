@@ -16,13 +16,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt};
 use prost::Message;
 use strongroom_format::id::NodeName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
 
 use crate::error::PeerError;
 use crate::health::Health;
@@ -46,6 +47,8 @@ pub(crate) trait Dialogue: Send + Sync + 'static {
     type Ask: Message + Send + 'static;
     /// An answer, with the number of its question.
     type Answer: Send + 'static;
+    /// How they come.
+    type Answers: Stream<Item = Result<Self::Answer, Status>> + Send + Unpin;
     /// Whether a node from which nothing comes back while something waits has stalled, and how long answers took counts
     /// for its health.
     const TELLS_OF_HEALTH: bool;
@@ -58,7 +61,7 @@ pub(crate) trait Dialogue: Send + Sync + 'static {
     fn open(
         channel: Channel,
         asks: ReceiverStream<Self::Ask>,
-    ) -> impl Future<Output = Result<Streaming<Self::Answer>, Status>> + Send;
+    ) -> impl Future<Output = Result<Self::Answers, Status>> + Send;
 }
 
 /// Where questions go in.
@@ -200,13 +203,13 @@ impl<D: Dialogue> PipeLoop<D> {
             let may_stall = D::TELLS_OF_HEALTH && !pending.is_empty();
             tokio::select! {
                 biased;
-                answer = answers.message() => match answer {
-                    Ok(Some(answer)) => {
+                answer = answers.next() => match answer {
+                    Some(Ok(answer)) => {
                         heard = Instant::now();
                         self.deliver(answer, heard, &mut pending);
                     }
-                    Ok(None) => break End::Broken("the other node ended the stream".into()),
-                    Err(status) => break End::Broken(wire::describe(&status)),
+                    None => break End::Broken("the other node ended the stream".into()),
+                    Some(Err(status)) => break End::Broken(wire::describe(&status)),
                 },
                 place = asks.reserve(), if next.is_some() => match (place, next.take()) {
                     (Ok(place), Some(job)) => {

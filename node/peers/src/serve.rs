@@ -25,7 +25,7 @@ use strongroom_proto::v1::peers_server::{self, PeersServer};
 use strongroom_proto_identity::spiffe::SpiffeId;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::dial::{GET_FRAGMENTS, MESSAGE_BYTES_MAX};
+use crate::dial::{GET_FRAGMENTS, MESSAGE_BYTES_MAX, PUT_FRAGMENTS};
 use crate::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use crate::incidents::Incidents;
 use crate::message::{
@@ -97,13 +97,16 @@ pub trait Calls: Send + Sync + 'static {
 }
 
 /// The service that answers other nodes, for a server whose connections are [`crate::incoming::Served`].
-pub fn service(calls: Arc<dyn Calls>) -> Direct<PeersServer<PeerPlane>> {
+pub fn service(calls: Arc<dyn Calls>) -> Direct<Direct<PeersServer<PeerPlane>>> {
     let plane = Arc::new(PeerPlane { calls, incidents: Arc::default() });
     let service = PeersServer::from_arc(Arc::clone(&plane))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    Direct::new(service, plane, GET_FRAGMENTS, MESSAGE_BYTES_MAX, |plane, request| {
+    let service = Direct::new(service, Arc::clone(&plane), GET_FRAGMENTS, MESSAGE_BYTES_MAX, |plane, request| {
         peers_server::Peers::get_fragments(plane, request)
+    });
+    Direct::taking(service, plane, PUT_FRAGMENTS, MESSAGE_BYTES_MAX, |plane, request| {
+        Box::pin(async move { plane.take_fragments(request) })
     })
 }
 
@@ -150,6 +153,34 @@ impl PeerPlane {
                 Err(Status::permission_denied("only nodes call nodes"))
             }
         }
+    }
+
+    /// Writes fragments as they come, and says which are durable.
+    fn take_fragments(
+        &self,
+        request: Request<impl Stream<Item = Result<v1::PutFragment, Status>> + Send + Unpin + 'static>,
+    ) -> Result<Response<BoxStream<'static, Result<v1::PutFragmentAck, Status>>>, Status> {
+        let caller = self.caller(&request, PUT_FRAGMENTS)?;
+        let (calls, incidents) = (Arc::clone(&self.calls), Arc::clone(&self.incidents));
+        let from = caller.node.clone();
+        let answer = move |message: v1::PutFragment| {
+            let (request, bytes) = (message.request, message.payload.len());
+            let done = match wire::fragment_put(message) {
+                Ok(put) => calls.put_fragment(from.clone(), put),
+                Err(wire::Malformed) => Box::pin(std::future::ready(Err(PutFault::Malformed))),
+            };
+            let (incidents, from) = (Arc::clone(&incidents), from.clone());
+            let work = async move {
+                let fault = done.await.err();
+                if fault == Some(PutFault::NotAMember) {
+                    incidents.met(&from, Incident::NotAMember);
+                }
+                let code = fault.map_or(0, PutFault::code);
+                v1::PutFragmentAck { request, code }
+            };
+            Work { bytes, work: Box::pin(work) }
+        };
+        Ok(Response::new(Answers::new(request.into_inner(), caller, PUTS_UNDER_WAY_MAX, answer).boxed()))
     }
 
     /// No member is PERMISSION_DENIED; what may come later is an answer.
@@ -241,27 +272,7 @@ impl peers_server::Peers for PeerPlane {
         &self,
         request: Request<Streaming<v1::PutFragment>>,
     ) -> Result<Response<Self::PutFragmentsStream>, Status> {
-        let caller = self.caller(&request, "/strongroom.v1.Peers/PutFragments")?;
-        let (calls, incidents) = (Arc::clone(&self.calls), Arc::clone(&self.incidents));
-        let from = caller.node.clone();
-        let answer = move |message: v1::PutFragment| {
-            let (request, bytes) = (message.request, message.payload.len());
-            let done = match wire::fragment_put(message) {
-                Ok(put) => calls.put_fragment(from.clone(), put),
-                Err(wire::Malformed) => Box::pin(std::future::ready(Err(PutFault::Malformed))),
-            };
-            let (incidents, from) = (Arc::clone(&incidents), from.clone());
-            let work = async move {
-                let fault = done.await.err();
-                if fault == Some(PutFault::NotAMember) {
-                    incidents.met(&from, Incident::NotAMember);
-                }
-                let code = fault.map_or(0, PutFault::code);
-                v1::PutFragmentAck { request, code }
-            };
-            Work { bytes, work: Box::pin(work) }
-        };
-        Ok(Response::new(Answers::new(request.into_inner(), caller, PUTS_UNDER_WAY_MAX, answer).boxed()))
+        self.take_fragments(request)
     }
 
     async fn get_fragments(
@@ -328,8 +339,8 @@ struct Work<A> {
 /// Answers to a stream of questions as they become ready. Questions are begun in order, while there is room; when there
 /// is none, the sender's window fills up. The stream ends when its questions have ended and are answered, or when the
 /// caller's certificate has.
-struct Answers<Q, A, F> {
-    questions: Streaming<Q>,
+struct Answers<S, A, F> {
+    questions: S,
     caller: Caller,
     begin: F,
     bound: Bound,
@@ -338,12 +349,13 @@ struct Answers<Q, A, F> {
     ended: bool,
 }
 
-impl<Q, A, F> Answers<Q, A, F>
+impl<S, Q, A, F> Answers<S, A, F>
 where
+    S: Stream<Item = Result<Q, Status>>,
     A: 'static,
     F: FnMut(Q) -> Work<A>,
 {
-    fn new(questions: Streaming<Q>, caller: Caller, bound: Bound, begin: F) -> Self {
+    fn new(questions: S, caller: Caller, bound: Bound, begin: F) -> Self {
         Self { questions, caller, begin, bound, under_way: FuturesUnordered::new(), bytes: 0, ended: false }
     }
 
@@ -358,8 +370,9 @@ where
     }
 }
 
-impl<Q, A, F> Stream for Answers<Q, A, F>
+impl<S, Q, A, F> Stream for Answers<S, A, F>
 where
+    S: Stream<Item = Result<Q, Status>> + Unpin,
     A: 'static,
     F: FnMut(Q) -> Work<A> + Unpin,
 {
