@@ -371,6 +371,7 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
         consensus: consensus.clone(),
         reads: reads.clone(),
         proposer: proposer.clone(),
+        members: members.clone(),
         grace: Duration::from_secs(settings.storage.grace_seconds),
     };
     tasks.spawn_on(collector.run(), control);

@@ -3,8 +3,9 @@
 //! Look: the tenants with garbage in each shard that this node leads. Decide: nothing; the rules know what may go. Act:
 //! one bounded step for each tenant in turn, so that one tenant's garbage never stands before another's, with a pause
 //! behind each that is no shorter than the step was: at most half of the time is collecting's. While others propose in
-//! the same group the pause is four times the step, so that commits hardly ever find a step before them. It rests only
-//! when nothing more is due.
+//! the same group, or backups or restores reach this node's disks, steps are small and the pause is four times the step:
+//! a commit hardly ever finds a step before it, and never a long one, nor all cores busy with other groups' steps. It
+//! rests only when nothing more is due.
 //! Not here: copies on disks (`sweep.rs`).
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::act::act;
 use crate::leading;
+use crate::members::Members;
 use crate::metrics::{self, Worker};
 use crate::propose::Proposer;
 use crate::reads::Reads;
@@ -26,16 +28,37 @@ use crate::reads::Reads;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So many tenants are looked up at once.
 const TENANTS_MAX: u32 = 64;
-/// One step drops so many references.
+/// One step drops so many references,
 const STEP_REFERENCES: u32 = 256;
+/// or so many beside others.
+const STEP_REFERENCES_BESIDE_OTHERS: u32 = 64;
 /// Between two steps, at least.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
-/// A pause is so many times its step when others' entries came since the step before.
+/// A pause is so many times its step beside others.
 const PAUSE_BESIDE_OTHERS: u32 = 4;
 /// One tenant after the other has a turn in a group for so long; then it is the next group's.
 const TURN: Duration = Duration::from_secs(1);
 /// An entry that takes longer is given up; the next round tries again.
 const WITHIN: Duration = Duration::from_secs(10);
+
+/// Who else is at work beside collecting in a group.
+struct Company {
+    /// Up to where the group's log was applied.
+    applied: u64,
+    /// How often fragments were brought or wanted here.
+    asked: u64,
+    /// Whether others were at work since the step before. Until it is known, they are.
+    others: bool,
+}
+
+impl Company {
+    /// Looks once a step, behind its pause.
+    fn look(&mut self, applied: u64, asked: u64) {
+        let own = self.applied + 1;
+        self.others = own < applied || self.asked < asked;
+        (self.applied, self.asked) = (applied, asked);
+    }
+}
 
 /// See the head of the file.
 pub struct Collector {
@@ -45,6 +68,8 @@ pub struct Collector {
     pub reads: Reads,
     /// Its way into logs.
     pub proposer: Proposer,
+    /// Its fragments: who asks for them is served first.
+    pub members: Members,
     /// How long a blob that nothing names waits on the group's time. It saves sending again what is named again soon.
     pub grace: Duration,
 }
@@ -66,18 +91,17 @@ impl Collector {
     /// One step for each tenant with garbage, again and again while it is this group's turn. Whether something is left.
     async fn turn(&self, group: GroupId) -> bool {
         let ends = Instant::now() + TURN;
-        let mut seen = self.applied(group);
+        let mut company = Company { applied: self.applied(group), asked: self.members.asked(), others: true };
         loop {
-            let is_left = self.round(group, &mut seen).await;
+            let is_left = self.round(group, &mut company).await;
             if !is_left || ends <= Instant::now() {
                 return is_left;
             }
         }
     }
 
-    /// One step for each tenant with garbage. Whether something is left. `seen`: up to where the group's log was applied
-    /// behind the step before.
-    async fn round(&self, group: GroupId, seen: &mut u64) -> bool {
+    /// One step for each tenant with garbage. Whether something is left.
+    async fn round(&self, group: GroupId, company: &mut Company) -> bool {
         let grace_ms = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
         let (mut after, mut is_left) = (None, false);
         loop {
@@ -85,12 +109,12 @@ impl Collector {
             let Ok(Answer::Garbage(tenants)) = self.reads.local(group, &query).await else { return false };
             for tenant in &tenants {
                 let began = Instant::now();
-                is_left |= self.step(group, *tenant, grace_ms).await;
+                let limit = if company.others { STEP_REFERENCES_BESIDE_OTHERS } else { STEP_REFERENCES };
+                is_left |= self.step(group, *tenant, limit, grace_ms).await;
                 let took = began.elapsed();
-                let own = *seen + 1;
-                *seen = self.applied(group);
-                let pause = if own < *seen { took * PAUSE_BESIDE_OTHERS } else { took };
+                let pause = if company.others { took * PAUSE_BESIDE_OTHERS } else { took };
                 tokio::time::sleep(pause.max(PAUSE_MIN)).await;
+                company.look(self.applied(group), self.members.asked());
             }
             after = tenants.last().copied();
             if tenants.len() < TENANTS_MAX as usize {
@@ -105,8 +129,8 @@ impl Collector {
     }
 
     /// One step. Whether something is left of this tenant's; what was not done is for a later round.
-    async fn step(&self, group: GroupId, tenant: TenantId, grace_ms: u64) -> bool {
-        let collect = NodeCommand::CollectGarbage { tenant, limit: STEP_REFERENCES, grace_ms };
+    async fn step(&self, group: GroupId, tenant: TenantId, limit: u32, grace_ms: u64) -> bool {
+        let collect = NodeCommand::CollectGarbage { tenant, limit, grace_ms };
         let is_expected = |outcome: &Outcome| {
             matches!(outcome, Outcome::Done(Done::Collected { .. }) | Outcome::Refused(Refusal::DigestsDisagree))
         };

@@ -13,6 +13,7 @@
 //! written before a restart is not counted again. Not here: what rows say (`node/core`).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ struct Inner {
     store: ChunkStore,
     topology: InForce,
     leases: Mutex<HashMap<Name, Known>>,
+    asked: AtomicU64,
 }
 
 type Name = (GroupId, TenantId, LeaseId);
@@ -85,12 +87,26 @@ enum Look {
 impl Members {
     /// On node `me`.
     pub fn new(me: NodeName, consensus: Consensus, reads: Reads, store: ChunkStore, topology: InForce) -> Self {
-        Self(Arc::new(Inner { me, consensus, reads, store, topology, leases: Mutex::default() }))
+        Self(Arc::new(Inner {
+            me,
+            consensus,
+            reads,
+            store,
+            topology,
+            leases: Mutex::default(),
+            asked: AtomicU64::new(0),
+        }))
+    }
+
+    /// How often somebody has brought or wanted fragments here: while it grows, backups or restores go on.
+    pub fn asked(&self) -> u64 {
+        self.0.asked.load(Ordering::Relaxed)
     }
 
     /// Takes a fragment that node `from` sends.
     pub async fn put(&self, from: NodeName, put: FragmentPut) -> Result<(), PutFault> {
         let inner = &*self.0;
+        inner.asked.fetch_add(1, Ordering::Relaxed);
         let shard = inner.shard_of_both(put.group, &from).ok_or(PutFault::NotAMember)?;
         let code = shard.code;
         if code.slots() <= put.index || put.payload.len() != code.fragment_bytes(put.blob_bytes) as usize {
@@ -126,6 +142,7 @@ impl Members {
         from: NodeName,
         wanted: FragmentsWanted,
     ) -> BoxStream<'static, (u32, Result<FragmentFound, FetchFault>)> {
+        self.0.asked.fetch_add(1, Ordering::Relaxed);
         let may = self.0.shard_of_both(wanted.group, &from).is_some();
         let (store, tenant) = (self.0.store.clone(), wanted.tenant);
         let read = move |(at, (blob, index))| {

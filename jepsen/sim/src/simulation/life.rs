@@ -293,7 +293,7 @@ async fn serve(setup: Setup) -> Result<(), String> {
         consensus: consensus.clone(),
         proposer: proposer.clone(),
         reads: reads.clone(),
-        members,
+        members: members.clone(),
         memory: Memory::new(consensus.clone(), reads.clone(), topology.clone()),
         reporter: reporter.clone(),
         signer: Signer::new(voice),
@@ -370,7 +370,7 @@ async fn serve(setup: Setup) -> Result<(), String> {
     tokio::spawn(ticker.run());
     let expirer = Expirer { consensus: consensus.clone(), reads: reads.clone(), proposer: proposer.clone() };
     tokio::spawn(expirer.run());
-    tokio::spawn(Collector { consensus, reads, proposer, grace: GRACE }.run());
+    tokio::spawn(Collector { consensus, reads, proposer, members, grace: GRACE }.run());
 
     let _ = shared.door.set(Arc::new(Door { names: world.names.clone(), answering }));
     world.trace.say(now.ms(), &who, Weight::Event, format_args!("listens, life {life}"));
