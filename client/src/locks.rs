@@ -45,8 +45,12 @@ impl Client {
     ///
     /// # Errors
     /// `Refused` with `VERSION_CONFLICT` if another came first, `LOCK_OUT_OF_RANGE` if its numbers make no sense,
-    /// `VAULT_LOCKED` if the vault is locked and it is looser.
+    /// `VAULT_LOCKED` if the vault is locked and it is looser, `TOO_THIN` if it newly asks for more regions than the
+    /// tenant's shards survive.
     pub async fn set_policy(&self, vault: &VaultName, policy: Policy, reason: String) -> Result<()> {
+        if self.policy(vault).await?.policy.least_regions < policy.least_regions {
+            self.topology().check_least_regions(policy.least_regions)?;
+        }
         let vault = id_of(self, vault).await?;
         self.order(LockOrder::SetPolicy { vault, policy, reason, approvals: Vec::new() }).await
     }

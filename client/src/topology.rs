@@ -44,6 +44,7 @@ pub(crate) struct Shard {
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub node: String,
+    pub region: String,
     pub endpoint: String,
 }
 
@@ -90,6 +91,23 @@ impl Topology {
         })
     }
 
+    /// Refuses a policy under which nothing could be committed: that so many regions more may be lost is more than the
+    /// tenant's shards survive with every member up.
+    pub(crate) fn check_least_regions(&self, least: u8) -> Result<()> {
+        let groups = self.part_groups();
+        let survives = groups.iter().filter_map(|group| self.shards.get(group)).map(Shard::survives_regions).min();
+        let survives = survives.unwrap_or_default();
+        if least <= survives {
+            return Ok(());
+        }
+        Err(Error::refused(
+            "FAILED_PRECONDITION",
+            "TOO_THIN",
+            format_args!("{least} regions could never be lost: this tenant's shards survive the loss of {survives}"),
+            &format!("ask for {survives} or fewer, or have the operator put the tenant on shards in more regions"),
+        ))
+    }
+
     /// The groups that take a part of a snapshot: the set and the home shard, sorted.
     pub(crate) fn part_groups(&self) -> Vec<GroupId> {
         let mut groups = self.set.clone();
@@ -109,9 +127,27 @@ impl Topology {
     }
 }
 
+impl Shard {
+    /// How many whole regions may be lost, whichever they are, while every member is up.
+    fn survives_regions(&self) -> u8 {
+        let mut members = BTreeMap::new();
+        for member in &self.members {
+            *members.entry(&member.region).or_insert(0_usize) += 1;
+        }
+        let mut largest: Vec<usize> = members.into_values().collect();
+        largest.sort_unstable_by(|one, other| other.cmp(one));
+        let lost = largest.iter().scan(0, |lost, members| {
+            *lost += members;
+            Some(*lost)
+        });
+        let survived = lost.take_while(|lost| *lost <= usize::from(self.code.m)).count();
+        u8::try_from(survived).unwrap_or(u8::MAX)
+    }
+}
+
 fn shard(shard: pb::Shard) -> (GroupId, Shard) {
-    let members =
-        shard.members.into_iter().map(|member| Member { node: member.node, endpoint: member.endpoint }).collect();
+    let member = |member: pb::Member| Member { node: member.node, region: member.region, endpoint: member.endpoint };
+    let members = shard.members.into_iter().map(member).collect();
     let part = |of: u32| u8::try_from(of).unwrap_or_default();
     let code = Code { k: part(shard.k), m: part(shard.m) };
     (GroupId(shard.group), Shard { code, members, leader: shard.leader })
@@ -119,4 +155,25 @@ fn shard(shard: pb::Shard) -> (GroupId, Shard) {
 
 fn malformed(what: &str) -> Error {
     Error::broken(format_args!("the node's answer has no usable {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_survives_as_many_regions_as_its_parity_has_members_of() {
+        let of = |k, m, regions: &[&str]| {
+            let member = |region: &&str| Member { node: "n".into(), region: (*region).into(), endpoint: "e".into() };
+            let members = regions.iter().map(member).collect();
+            Shard { code: Code { k, m }, members, leader: String::new() }.survives_regions()
+        };
+        assert_eq!(of(1, 0, &["a"]), 0);
+        assert_eq!(of(3, 2, &["a"; 5]), 0, "one region is all there is");
+        assert_eq!(of(2, 1, &["a", "b", "c"]), 1);
+        assert_eq!(of(4, 2, &["a", "b", "c", "a", "b", "c"]), 1);
+        assert_eq!(of(6, 3, &["a", "b", "c", "a", "b", "c", "a", "b", "c"]), 1);
+        assert_eq!(of(4, 2, &["a", "a", "a", "b", "c", "d"]), 0, "the largest region counts");
+        assert_eq!(of(4, 2, &["a", "b", "c", "d", "e", "f"]), 2);
+    }
 }

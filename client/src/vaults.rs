@@ -119,9 +119,10 @@ impl Client {
     /// Creates a vault and gives its writers their cards. Needs the tenant's root key and an admin's profile.
     ///
     /// # Errors
-    /// `Refused` with `RECIPIENTS` or `SIGNING_KEY` before anything is sent, else with the rules' reason. If a card is
+    /// `Refused` with `RECIPIENTS`, `SIGNING_KEY` or `TOO_THIN` before anything is sent, else with the rules' reason. If a card is
     /// refused, the vault exists: [`Client::put_card`] gives the others.
     pub async fn create_vault(&self, new: NewVault, root: &RootKey) -> Result<VaultInfo> {
+        self.topology().check_least_regions(new.least_regions)?;
         let statement = self.statement_of(&new)?;
         let signed = Signed::new(&statement, root.signing_key())?;
         let cards =

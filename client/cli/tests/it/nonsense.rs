@@ -241,9 +241,17 @@ fn orders_of_admins_that_make_no_sense_say_what_would_and_change_nothing() {
             (&["vault", "create", "y", "--root-key", "source"], 1, "FAILED", "directory", "mend"),
             (&["vault", "create", "y", "--root-key", "open.key"], 3, "KEY_FILE", "read by others", "chmod 600"),
             (&["vault", "create", "y", "--recipient", "file"], 3, "KEY_FILE", "file", "right key file"),
+            (&["vault", "create", "y", "--least-regions", "9"], 3, "TOO_THIN", "9 regions", "or fewer"),
             (&["vault", "show", "nosuch"], 3, "NOT_FOUND", "no vault nosuch", "vault list"),
             (&["vault", "delete", vault, "--reason", "x"], 3, "VAULT_NOT_EMPTY", "snapshots are left", "delete"),
             (&["vault", "policy", "set", vault, "--reason", "x"], 2, "USAGE", "nothing is to be set", set),
+            (
+                &["vault", "policy", "set", vault, "--least-regions", "9", "--reason", "x"],
+                3,
+                "TOO_THIN",
+                "9",
+                "or fewer",
+            ),
             (&["vault", "policy", "set", vault, "--max", "1d"], 2, "USAGE", "--reason", set),
             (&["vault", "policy", "set", vault, "--max", "0", "--reason", "x"], 2, "USAGE", "30d", set),
             (
