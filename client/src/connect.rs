@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
+use rustls::CertificateError;
 use rustls_pki_types::ServerName;
 use strongroom_proto::payload::{self, Incoming};
 use strongroom_proto::v1 as pb;
@@ -331,14 +332,7 @@ pub(crate) fn turned_away(status: &Status) -> Option<Error> {
             Some(rustls::Error::AlertReceived(alert)) => {
                 return Some(alert_received(&format!("{alert:?}")));
             }
-            Some(rustls::Error::InvalidCertificate(fault)) => {
-                return Some(Error::refused(
-                    "UNAUTHENTICATED",
-                    "NODE_IDENTITY",
-                    format_args!("whoever answers is no node of this cluster: {fault:?}"),
-                    "check cluster.name, cluster.roots and the endpoints of the profile",
-                ));
-            }
+            Some(rustls::Error::InvalidCertificate(fault)) => return Some(no_node(fault)),
             Some(_) | None => {}
         }
         // HTTP/2 keeps the text of what ended the connection, and nothing else of it.
@@ -348,6 +342,24 @@ pub(crate) fn turned_away(status: &Status) -> Option<Error> {
         cause = error.source();
     }
     None
+}
+
+/// What is wrong with a node's certificate, and whose fault that may be: where it is about time, perhaps this machine's.
+fn no_node(fault: &CertificateError) -> Error {
+    let no_node = format!("whoever answers is no node of this cluster: {fault:?}");
+    let (message, next) = match fault {
+        CertificateError::Expired => (
+            "by this machine's clock the certificate of whoever answers has expired".to_owned(),
+            "set this machine's clock right; if it is, have the operator look at the node (strongroomd doctor)",
+        ),
+        CertificateError::NotValidYet => (
+            "by this machine's clock the certificate of whoever answers is not valid yet".to_owned(),
+            "set this machine's clock right; if it is, have the operator look at the node (strongroomd doctor)",
+        ),
+        CertificateError::Revoked => (no_node, "somebody uses a certificate that was taken back: tell the operator"),
+        _ => (no_node, "check cluster.name, cluster.roots and the endpoints of the profile"),
+    };
+    Error::refused("UNAUTHENTICATED", "NODE_IDENTITY", message, next)
 }
 
 fn alert_received(alert: &str) -> Error {
@@ -362,6 +374,15 @@ fn alert_received(alert: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_wrong_is_not_called_another_cluster() {
+        for fault in [CertificateError::Expired, CertificateError::NotValidYet] {
+            let error = no_node(&fault).to_string();
+            assert!(error.contains("this machine's clock") && !error.contains("no node"), "{error}");
+        }
+        assert!(no_node(&CertificateError::UnknownIssuer).to_string().contains("no node of this cluster"));
+    }
 
     #[test]
     fn a_refusal_after_an_attempt_that_perhaps_had_an_effect_is_no_refusal() {
