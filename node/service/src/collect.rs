@@ -143,3 +143,21 @@ impl Collector {
         *more
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_steps_are_no_company_and_others_entries_or_fragments_are() {
+        let mut company = Company { applied: 10, asked: 5, others: true };
+        company.look(11, 5);
+        assert!(!company.others, "only the step itself was applied");
+        company.look(13, 5);
+        assert!(company.others, "somebody else's entry came");
+        company.look(14, 6);
+        assert!(company.others, "a fragment was brought or wanted");
+        company.look(14, 6);
+        assert!(!company.others, "a step that failed is nobody's work");
+    }
+}
