@@ -224,7 +224,7 @@ impl Default for Log {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Timing {
-    /// Nodes a few milliseconds apart: heartbeat 100 ms, election 400 to 800 ms.
+    /// Nodes a few milliseconds apart: heartbeat 200 ms, election 400 to 800 ms.
     #[default]
     Lan,
     /// Regions far apart: heartbeat 500 ms, election 1.5 to 3 s.

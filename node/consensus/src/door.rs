@@ -64,7 +64,7 @@ fn check(group: &Group, from: &NodeName, claimed: ReplicaId, meant: ReplicaId) -
         metrics::message_refused();
         return Err(HandleError::NotForUs { group: group.id, meant });
     }
-    if group.node_of(claimed).as_ref() != Some(from) {
+    if !group.is_at(claimed, from) {
         metrics::message_refused();
         tracing::debug!(group = %group.id, node = %from, %claimed, "a message of no member was refused");
         return Err(HandleError::NotAMember { group: group.id, node: from.clone(), claimed });

@@ -552,9 +552,14 @@ impl Consensus {
 
     /// Whether this node's replica leads, as far as it knows.
     pub fn leads(&self, id: GroupId) -> bool {
-        self.group(id).is_some_and(|group| {
-            group.own.may_lead() && group.leader().is_some_and(|(leader, _)| leader == group.replica)
-        })
+        self.group(id).is_some_and(|group| group.leads())
+    }
+
+    /// The groups that this node leads, as far as it knows.
+    pub fn led(&self) -> Vec<GroupId> {
+        let groups = lock(&self.inner.groups);
+        let leads = |supervised: &Supervised| supervised.running().is_some_and(|group| group.leads());
+        groups.iter().filter(|(_, supervised)| leads(supervised)).map(|(id, _)| *id).collect()
     }
 
     /// How a group stands.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::ChangeMembers;
+use openraft::{ChangeMembers, RaftMetrics};
 use strongroom_format::id::ReplicaId;
 
 use crate::arriving;
@@ -20,16 +20,16 @@ use crate::group::Member;
 use crate::health::Death;
 use crate::log::SharedLog;
 use crate::running::Group;
-use crate::types::MemberNode;
+use crate::types::{MemberNode, TypeConfig};
 
 /// How often a group is looked at.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_secs(1);
 
 /// A checkpoint is due after so many entries …
 const CHECKPOINT_ENTRIES: u64 = 10_000;
 
 /// … or so many looks (10 s) if there is anything to checkpoint.
-const CHECKPOINT_LOOKS: u64 = 20;
+const CHECKPOINT_LOOKS: u64 = 10;
 
 /// A log that is held back for a snapshot that travels grows to so many times the bytes after which one is due.
 const HELD_SNAPSHOTS: u64 = 4;
@@ -42,7 +42,7 @@ const LOG_FILES_MAX: usize = 32;
 const REWRITTEN_BYTES_MAX: u64 = 4 << 20;
 
 /// A founder that is not the first founds the group after so many looks, if nobody did.
-const FOUND_LOOKS: u64 = 4;
+const FOUND_LOOKS: u64 = 2;
 
 /// Learners are added so fast or at another look: without a majority it would take for ever.
 const ADD_WITHIN: Duration = Duration::from_secs(5);
@@ -136,7 +136,7 @@ pub(crate) async fn keep(group: Arc<Group>, log: SharedLog, fatal: Fatal) {
         if looks.is_multiple_of(CHECKPOINT_LOOKS) {
             arriving::forget_idle(&group);
         }
-        let steps = look(&group, &log, looks).await.steps();
+        let steps = look(&group, &metrics, &log, looks).await.steps();
         let rewrites = steps.contains(&Step::Rewrite);
         for step in steps {
             carry_out(&group, step).await;
@@ -151,7 +151,7 @@ pub(crate) async fn keep(group: Arc<Group>, log: SharedLog, fatal: Fatal) {
     }
 }
 
-async fn look(group: &Group, log: &SharedLog, looks: u64) -> Look {
+async fn look(group: &Group, metrics: &RaftMetrics<TypeConfig>, log: &SharedLog, looks: u64) -> Look {
     // The lane that knows the files may be busy with a sync: that is worth waiting for only now and then.
     let pinned = match looks.is_multiple_of(CHECKPOINT_LOOKS) {
         true => {
@@ -161,7 +161,6 @@ async fn look(group: &Group, log: &SharedLog, looks: u64) -> Look {
         }
         false => None,
     };
-    let metrics = group.metrics();
     let leads = metrics.current_leader == Some(group.replica.0);
     let travels = match &metrics.replication {
         Some(members) if leads => {
@@ -174,7 +173,9 @@ async fn look(group: &Group, log: &SharedLog, looks: u64) -> Look {
         }
     };
     let membership = metrics.membership_config.membership();
-    let founders = group.own.founders();
+    let is_founded = membership.nodes().next().is_some() || metrics.last_log_index.is_some();
+    // whoever has a leader and does not lead has no use for them
+    let founders = if leads || !is_founded { group.own.founders() } else { BTreeMap::new() };
     // Where a node has a replica already, an earlier one of it is not missing: it was replaced.
     let is_missing = |member: &Member| !membership.nodes().any(|(_, node)| node.name == member.node);
     let missing = founders
@@ -186,13 +187,13 @@ async fn look(group: &Group, log: &SharedLog, looks: u64) -> Look {
         depth: group.depth,
         applied: group.machine.state.applied_index(),
         checkpointed: group.machine.state.checkpointed(),
-        snapshot: metrics.snapshot.map(|last| last.index),
-        purged: metrics.purged.map(|last| last.index),
+        snapshot: metrics.snapshot.as_ref().map(|last| last.index),
+        purged: metrics.purged.as_ref().map(|last| last.index),
         log_bytes: group.log.look(|log| log.stored_bytes()),
         pinned,
         travels,
         leads,
-        is_founded: membership.nodes().next().is_some() || metrics.last_log_index.is_some(),
+        is_founded,
         may_found: group.own.may_lead() && founders.get(&group.replica).is_some_and(|member| member.voter),
         missing: missing.collect(),
     }

@@ -102,6 +102,21 @@ impl Group {
         }
     }
 
+    /// Whether that node holds a replica, as [`Group::node_of`] says.
+    pub(crate) fn is_at(&self, replica: ReplicaId, node: &NodeName) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        match metrics.membership_config.membership().get_node(&replica.0) {
+            Some(member) => member.name == *node,
+            None => self.own.told_node(replica).as_ref() == Some(node),
+        }
+    }
+
+    /// Whether this replica leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.own.may_lead() && self.raft.metrics().borrow_watched().current_leader == Some(self.replica.0)
+    }
+
     /// Who leads, as far as this replica knows.
     pub(crate) fn leader(&self) -> Option<(ReplicaId, NodeName)> {
         let leader = ReplicaId(self.raft.metrics().borrow_watched().current_leader?);

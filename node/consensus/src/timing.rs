@@ -2,10 +2,12 @@
 //!
 //! | profile | heartbeat | election | for |
 //! |---|---|---|---|
-//! | LAN | 100 ms | 400–800 ms | nodes within a few ms of each other |
+//! | LAN | 200 ms | 400–800 ms | nodes within a few ms of each other |
 //! | WAN | 500 ms | 1500–3000 ms | regions apart |
 //!
-//! A failover takes about the longest election time and then one random one.
+//! A failover takes about the longest election time and then one random one: a leader leads for the longest election time
+//! after a majority has heard it, which is four beats (LAN) or six (WAN), and nobody stands for election before its own random
+//! one has passed after that. What a quiet group costs is its beats, so there are no more of them than that.
 //!
 //! The heartbeats are ours: all groups that a node leads beat at the same moment, so that theirs travel together
 //! (`heartbeats.rs`). openraft's own are off, and its `heartbeat_interval` sets only how often a group wakes up to see
@@ -34,7 +36,7 @@ impl Timing {
     /// How often a leader beats.
     pub(crate) fn heartbeat(self) -> Duration {
         match self {
-            Self::Lan => Duration::from_millis(100),
+            Self::Lan => Duration::from_millis(200),
             Self::Wan => Duration::from_millis(500),
         }
     }

@@ -18,7 +18,7 @@ use strongroom_format::outcome::{Done, Outcome, Refusal};
 use tokio::time::Instant;
 
 use crate::act::act;
-use crate::leading;
+use crate::leading::{self, Quiet};
 use crate::members::Members;
 use crate::metrics::{self, Worker};
 use crate::propose::Proposer;
@@ -60,6 +60,17 @@ impl Company {
     }
 }
 
+/// What a group has for this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    /// No garbage, by its rows.
+    Nothing,
+    /// Garbage, or it could not be asked: it is asked again.
+    Something,
+    /// More garbage than one step takes.
+    More,
+}
+
 /// See the head of the file.
 pub struct Collector {
     /// This node's groups.
@@ -77,10 +88,17 @@ pub struct Collector {
 impl Collector {
     /// Runs for ever.
     pub async fn run(self) {
+        let mut quiet = Quiet::default();
         loop {
             let mut is_left = false;
             for group in leading::shards(&self.consensus) {
-                is_left |= self.turn(group).await;
+                if let Some(applied) = quiet.changed(&self.consensus, group) {
+                    match self.turn(group).await {
+                        Found::More => is_left = true,
+                        Found::Something => {}
+                        Found::Nothing => quiet.found_nothing(group, applied),
+                    }
+                }
             }
             if !is_left {
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -88,29 +106,30 @@ impl Collector {
         }
     }
 
-    /// One step for each tenant with garbage, again and again while it is this group's turn. Whether something is left.
-    async fn turn(&self, group: GroupId) -> bool {
+    /// One step for each tenant with garbage, again and again while it is this group's turn.
+    async fn turn(&self, group: GroupId) -> Found {
         let ends = Instant::now() + TURN;
         let mut company = Company { applied: self.applied(group), asked: self.members.asked(), others: true };
         loop {
-            let is_left = self.round(group, &mut company).await;
-            if !is_left || ends <= Instant::now() {
-                return is_left;
+            let found = self.round(group, &mut company).await;
+            if found != Found::More || ends <= Instant::now() {
+                return found;
             }
         }
     }
 
-    /// One step for each tenant with garbage. Whether something is left.
-    async fn round(&self, group: GroupId, company: &mut Company) -> bool {
+    /// One step for each tenant with garbage.
+    async fn round(&self, group: GroupId, company: &mut Company) -> Found {
         let grace_ms = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
-        let (mut after, mut is_left) = (None, false);
+        let (mut after, mut found) = (None, Found::Nothing);
         loop {
             let query = Query::Garbage { grace_ms, after, limit: TENANTS_MAX };
-            let Ok(Answer::Garbage(tenants)) = self.reads.local(group, &query).await else { return false };
+            let Ok(Answer::Garbage(tenants)) = self.reads.local(group, &query).await else { return Found::Something };
             for tenant in &tenants {
                 let began = Instant::now();
                 let limit = if company.others { STEP_REFERENCES_BESIDE_OTHERS } else { STEP_REFERENCES };
-                is_left |= self.step(group, *tenant, limit, grace_ms).await;
+                let is_left = self.step(group, *tenant, limit, grace_ms).await;
+                found = found.max(if is_left { Found::More } else { Found::Something });
                 let took = began.elapsed();
                 let pause = if company.others { took * PAUSE_BESIDE_OTHERS } else { took };
                 tokio::time::sleep(pause.max(PAUSE_MIN)).await;
@@ -118,7 +137,7 @@ impl Collector {
             }
             after = tenants.last().copied();
             if tenants.len() < TENANTS_MAX as usize {
-                return is_left;
+                return found;
             }
         }
     }

@@ -41,18 +41,21 @@ impl Decider {
     pub async fn run(self) {
         let mut rounds = leading::rounds(&self.consensus, LOOK_EVERY);
         loop {
-            self.round(rounds.next().await).await;
+            if !self.round(rounds.next().await).await {
+                rounds.found_nothing();
+            }
         }
     }
 
-    async fn round(&self, group: GroupId) {
+    /// Whether something was found, or may be there.
+    async fn round(&self, group: GroupId) -> bool {
         // A home shard that does not answer is not asked again in this round.
         let mut silent = BTreeSet::new();
         let mut after = None;
         loop {
             let query = Query::Waiting { after, limit: PARTS_MAX };
-            let Ok(Answer::Waiting(parts)) = self.reads.local(group, &query).await else { return };
-            let Some(last) = parts.last() else { return };
+            let Ok(Answer::Waiting(parts)) = self.reads.local(group, &query).await else { return true };
+            let Some(last) = parts.last() else { return after.is_some() };
             after = Some((last.tenant, last.snapshot));
             let mut said = Vec::new();
             for part in parts.iter().filter(|part| !silent.contains(&part.home)).collect::<Vec<_>>() {
@@ -66,7 +69,7 @@ impl Decider {
                 self.carry(group, said).await;
             }
             if parts.len() < PARTS_MAX as usize {
-                return;
+                return true;
             }
         }
     }

@@ -41,17 +41,23 @@ impl Expirer {
     pub async fn run(self) {
         let mut rounds = leading::rounds(&self.consensus, LOOK_EVERY);
         loop {
-            self.round(rounds.next().await).await;
+            if !self.round(rounds.next().await).await {
+                rounds.found_nothing();
+            }
         }
     }
 
-    async fn round(&self, home: GroupId) {
+    /// Whether something was found, or may be there.
+    async fn round(&self, home: GroupId) -> bool {
         let mut after = None;
         loop {
             let Ok(Answer::Ending(parts)) = self.reads.local(home, &Query::Ending { after, limit: PARTS_MAX }).await
             else {
-                return;
+                return true;
             };
+            if parts.is_empty() {
+                return after.is_some();
+            }
             after = parts.last().copied();
             let mut heard = Vec::new();
             for part in &parts {
@@ -64,7 +70,7 @@ impl Expirer {
             let is_expected = |outcome: &Outcome| matches!(outcome, Outcome::Done(_));
             act(&self.proposer, Worker::Expire, home, heard, WITHIN, is_expected).await;
             if parts.len() < PARTS_MAX as usize {
-                return;
+                return true;
             }
         }
     }

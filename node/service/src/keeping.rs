@@ -43,18 +43,21 @@ impl Keeper {
     pub async fn run(self) {
         let mut rounds = leading::rounds(&self.consensus, LOOK_EVERY);
         loop {
-            self.round(rounds.next().await).await;
+            if !self.round(rounds.next().await).await {
+                rounds.found_nothing();
+            }
         }
     }
 
-    async fn round(&self, home: GroupId) {
+    /// Whether something was found, or may be there.
+    async fn round(&self, home: GroupId) -> bool {
         // A shard that does not answer is not told more in this round.
         let mut silent = BTreeSet::new();
         let mut after = None;
         loop {
             let query = Query::Behind { after, limit: SNAPSHOTS_MAX };
-            let Ok(Answer::Behind(behind)) = self.reads.local(home, &query).await else { return };
-            let Some(last) = behind.last() else { return };
+            let Ok(Answer::Behind(behind)) = self.reads.local(home, &query).await else { return true };
+            let Some(last) = behind.last() else { return after.is_some() };
             after = Some((last.tenant, last.snapshot));
             let mut by_shard: BTreeMap<GroupId, Vec<PartKeeping>> = BTreeMap::new();
             for told in behind {

@@ -35,7 +35,7 @@ use crate::reads::Reads;
 use crate::topology::{InForce, Topology};
 
 /// How often a leader looks.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// An entry or a question that takes longer is given up; the next round tries again.
 const WITHIN: Duration = Duration::from_secs(5);
 /// A learner that lacks fewer entries than this has caught up: the rest comes while the change is decided.
@@ -96,9 +96,10 @@ impl Controller {
     /// Runs until the map is not followed any more.
     pub async fn run(mut self) {
         loop {
-            let led = leading::groups(&self.consensus);
-            metrics::members_behind(led.iter().map(|group| self.behind(*group)).sum());
-            let rounds = led.into_iter().map(|group| self.round(group));
+            let led = leading::groups(&self.consensus).into_iter().filter_map(|group| self.consensus.status(group));
+            let led: Vec<GroupStatus> = led.collect();
+            metrics::members_behind(led.iter().map(behind).sum());
+            let rounds = led.iter().map(|status| self.round(status));
             futures_util::future::join_all(rounds.collect::<Vec<_>>()).await;
             tokio::select! {
                 biased;
@@ -108,16 +109,18 @@ impl Controller {
         }
     }
 
-    async fn round(&self, group: GroupId) {
-        if self.look(group, &self.topology.now()).is_none() {
+    async fn round(&self, status: &GroupStatus) {
+        if self.look(status, &self.topology.now()).is_none() {
             return;
         }
+        let group = status.group;
         // What follows may not stand on an old map.
         let map = match self.reads.linearizable(GroupId::CLUSTER, &Query::ClusterMap, WITHIN).await {
             Ok(Answer::ClusterMap(map)) => *map,
             Ok(_) | Err(_) => return,
         };
-        let Some((membership, step)) = self.look(group, &Topology::of(&map)) else { return };
+        let Some(status) = self.consensus.status(group) else { return };
+        let Some((membership, step)) = self.look(&status, &Topology::of(&map)) else { return };
         let well = match step {
             Step::Change(change) => self.change(group, &membership, change).await,
             Step::HandOver(to) => self.hand_over(group, to).await,
@@ -126,25 +129,18 @@ impl Controller {
         metrics::worked(Worker::Members, well);
     }
 
-    /// What this leader's next step is; `None`: rows and membership agree, or it does not lead.
-    fn look(&self, group: GroupId, topology: &Topology) -> Option<(Membership, Step)> {
-        let status = self.consensus.status(group)?;
-        let membership = self.consensus.membership(group)?;
-        let far = status.members.iter().filter(|member| has_caught_up(&status, member));
+    /// What this leader's next step is; `None`: rows and membership agree, or it does not run any more.
+    fn look(&self, status: &GroupStatus, topology: &Topology) -> Option<(Membership, Step)> {
+        let membership = self.consensus.membership(status.group)?;
+        let far = status.members.iter().filter(|member| has_caught_up(status, member));
         let have = Have {
             voters: membership.voters.clone(),
             learners: membership.learners.clone(),
             caught_up: far.map(|member| member.replica).collect(),
             leader: status.replica,
         };
-        let step = next(&Rows::of(topology, group), &have)?;
+        let step = next(&Rows::of(topology, status.group), &have)?;
         Some((membership, step))
-    }
-
-    /// How many members of a group that this node leads lack many entries.
-    fn behind(&self, group: GroupId) -> usize {
-        let status = self.consensus.status(group);
-        status.map_or(0, |status| status.members.iter().filter(|member| !has_caught_up(&status, member)).count())
     }
 
     async fn change(&self, group: GroupId, membership: &Membership, change: MemberChange) -> bool {
@@ -230,6 +226,11 @@ impl Controller {
 fn has_caught_up(status: &GroupStatus, member: &MemberStatus) -> bool {
     let last = status.last_log.unwrap_or_default();
     member.replica == status.replica || member.matched.is_some_and(|matched| last < matched + LAG_MAX)
+}
+
+/// How many members of a group lack many entries.
+fn behind(status: &GroupStatus) -> usize {
+    status.members.iter().filter(|member| !has_caught_up(status, member)).count()
 }
 
 /// The next step from what Raft has to what the rows say.

@@ -71,11 +71,16 @@ impl Sweeper {
         loop {
             for group in self.consensus.groups().into_iter().filter(|group| *group != GroupId::CLUSTER) {
                 let Some(replica) = self.admitted(group) else { continue };
+                // its rows say the same until something is applied
+                let Some(applied) = self.consensus.applied(group).map(|applied| *applied.borrow()) else { continue };
+                if seen.get(&group).is_some_and(|seen| (seen.replica, seen.applied) == (replica, applied)) {
+                    continue;
+                }
                 let Ok(Answer::Group(view)) = self.reads.local(group, &Query::Group).await else { continue };
                 if seen.get(&group).is_some_and(|seen| seen.is_shared(replica, &view)) {
                     shared.insert(group, replica);
                 }
-                let now = Seen { replica, ticks: view.clock.ticks, digest: view.clock.digest };
+                let now = Seen { replica, applied, ticks: view.clock.ticks, digest: view.clock.digest };
                 seen.insert(group, now);
             }
             if ends <= tokio::time::Instant::now() && !shared.is_empty() {
@@ -169,6 +174,7 @@ impl Sweeper {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     replica: ReplicaId,
+    applied: u64,
     ticks: u64,
     digest: Digest,
 }
@@ -241,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_replica_is_asked_only_if_the_next_tick_shows_that_a_majority_had_its_digest() {
-        let seen = Seen { replica: ME, ticks: 7, digest: digest(5) };
+        let seen = Seen { replica: ME, applied: 70, ticks: 7, digest: digest(5) };
         assert!(seen.is_shared(ME, &view(8, &[5, 5, 6])));
         assert!(seen.is_shared(ME, &view(8, &[6, 5, 5])), "a learner, or one whose report came late");
         assert!(!seen.is_shared(ME, &view(8, &[5, 6, 6])), "alone");
