@@ -99,8 +99,7 @@ pub(crate) struct Found {
 ///
 /// Whole blocks are read, so that direct I/O brings them in one transfer and what is verified is what lies on the disk.
 pub(crate) fn read(file: &dyn DiskFile, offset: u64, payload_bytes: u32) -> io::Result<Result<Found, How>> {
-    let mut record = AlignedBuffer::with_room(record_bytes(payload_bytes));
-    record.resize(record_bytes(payload_bytes));
+    let mut record = AlignedBuffer::zeros(record_bytes(payload_bytes));
     let got = file.read_at(record.bytes_mut(), offset)?;
     record.resize(got);
     if got < HEADER_BYTES + payload_bytes as usize {

@@ -17,11 +17,16 @@ pub struct AlignedBuffer {
 
 impl AlignedBuffer {
     /// An empty buffer that has room for `bytes`.
-    pub fn with_room(bytes: usize) -> Self {
+    fn with_room(bytes: usize) -> Self {
         let memory = vec![0; bytes + BLOCK];
         // `align_offset` may refuse in theory; then the bytes are unaligned and go through the page cache.
         let start = memory.as_ptr().align_offset(BLOCK).min(BLOCK);
         Self { memory, start, length: 0 }
+    }
+
+    /// So many zeros, to be written over.
+    pub fn zeros(length: usize) -> Self {
+        Self { length, ..Self::with_room(length) }
     }
 
     /// The bytes.
@@ -116,5 +121,7 @@ mod tests {
         buffer.clear();
         buffer.resize(3);
         assert_eq!(buffer.bytes(), [0, 0, 0]);
+        let zeros = AlignedBuffer::zeros(5000);
+        assert_eq!((zeros.bytes(), zeros.bytes().as_ptr().align_offset(BLOCK)), (&[0; 5000][..], 0));
     }
 }
