@@ -26,6 +26,7 @@ use crate::plan::{InProcess, Plan, Shape, Small};
 use crate::probe::{Probe, Spent};
 use crate::report::{Measured, Report, Row};
 use crate::restic::Restic;
+use crate::rustic::Rustic;
 use crate::vault::Strongroom;
 use crate::{compare, interrupt, machine, shapes};
 
@@ -100,15 +101,19 @@ fn rivals(work: &Path, notes: &mut Vec<String>) -> anyhow::Result<Vec<Box<dyn Co
         Some(version) => notes.push(format!("{version}: a local directory, no network, one copy.")),
         None => notes.push(format!("{name} is not installed: nothing to compare with.")),
     };
-    let (restic, borg) = (Restic::version(), Borg::version());
+    let (restic, borg, rustic) = (Restic::version(), Borg::version(), Rustic::version());
     if restic.is_some() {
         rivals.push(Box::new(Restic::start(work)?));
     }
     if borg.is_some() {
         rivals.push(Box::new(Borg::start(work)?));
     }
+    if rustic.is_some() {
+        rivals.push(Box::new(Rustic::start(work)?));
+    }
     note("restic", restic);
     note("borg", borg);
+    note("rustic", rustic);
     Ok(rivals)
 }
 

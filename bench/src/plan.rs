@@ -128,11 +128,28 @@ impl Plan {
         }
     }
 
+    /// What of it is named, or all of it if nothing is. Fails on a name that it does not have.
+    pub fn only(mut self, names: &[String]) -> anyhow::Result<Self> {
+        if names.is_empty() {
+            return Ok(self);
+        }
+        let shapes = self.shapes.iter().map(|shape| shape.name).chain(self.small.iter().map(|small| small.name));
+        let all: Vec<&str> = shapes.chain(self.application.iter().map(|application| application.name)).collect();
+        if let Some(wrong) = names.iter().find(|name| !all.contains(&name.as_str())) {
+            anyhow::bail!("there is no {wrong} in it, but {}", all.join(", "));
+        }
+        let is_named = |name: &str| names.iter().any(|named| named == name);
+        self.shapes.retain(|shape| is_named(shape.name));
+        self.small.retain(|small| is_named(small.name));
+        self.application = self.application.filter(|application| is_named(application.name));
+        Ok(self)
+    }
+
     /// Bytes that must be free. Nodes keep 6/4 of every shape (code 4+2) as if nothing compressed, and nothing can be
-    /// deleted meanwhile; the source and each one's restore lie beside the largest shape, and two rivals' repositories
+    /// deleted meanwhile; the source and each one's restore lie beside the largest shape, and three rivals' repositories
     /// beside all; 4 GiB are for logs, the nodes' reserves, segments that grow in steps, and a machine that goes on living.
     pub fn space(&self) -> u64 {
-        let rivals = if self.has_rivals { 2 } else { 0 };
+        let rivals = if self.has_rivals { 3 } else { 0 };
         let all: u64 = self.shapes.iter().map(Shape::bytes_in_all).sum();
         let largest = self.shapes.iter().map(Shape::bytes_in_all).max().unwrap_or(0);
         all / 2 * 3 + all * rivals + largest * (2 + rivals) + 4 * GIB
@@ -146,8 +163,25 @@ mod tests {
     #[test]
     fn a_plan_asks_for_room_for_all_that_lies_there_at_once() {
         let quick = Plan::quick();
-        assert!(20 * GIB < quick.space() && quick.space() < 23 * GIB, "{}", quick.space());
+        assert!(25 * GIB < quick.space() && quick.space() < 28 * GIB, "{}", quick.space());
         assert!(quick.space() < Plan::full().space());
+    }
+
+    #[test]
+    fn what_is_named_is_all_that_is_left_and_a_wrong_name_is_refused_with_the_right_ones() {
+        let named =
+            |names: &[&str]| Plan::quick().only(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(named(&[]).unwrap(), Plan::quick());
+        let one = named(&["random-2g"]).unwrap();
+        assert_eq!((one.shapes.len(), one.small.len(), one.application.is_some()), (1, 0, false));
+        assert!(one.space() < Plan::quick().space());
+        let application = named(&["sdk-4k"]).unwrap();
+        assert_eq!(
+            (application.shapes.len(), application.small.len(), application.application.is_some()),
+            (0, 0, true)
+        );
+        let refused = named(&["random-2g", "dump-2g"]).unwrap_err().to_string();
+        assert!(refused.contains("dump-2g") && refused.contains("small-4k-x16"), "{refused}");
     }
 
     #[test]

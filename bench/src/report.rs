@@ -152,7 +152,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Compares each row with those of the same shape and operation of `rivals` (restic:, borg:).
+    /// Compares each row with those of the same shape and operation of `rivals` (restic:, borg:, rustic:).
     pub fn compare(&mut self, rivals: &[&'static str]) {
         let seconds: BTreeMap<(String, &str), f64> =
             self.shapes.iter().map(|row| ((row.shape.clone(), row.op), row.seconds)).collect();
