@@ -26,7 +26,10 @@ pub(crate) struct Quiet(BTreeMap<GroupId, u64>);
 impl Quiet {
     /// What is applied here, which must be asked before the rows are; `None`: nothing has changed since nothing was found.
     pub(crate) fn changed(&self, consensus: &Consensus, group: GroupId) -> Option<u64> {
-        let applied = consensus.applied(group).map(|applied| *applied.borrow())?;
+        self.since(group, consensus.applied(group).map(|applied| *applied.borrow())?)
+    }
+
+    fn since(&self, group: GroupId, applied: u64) -> Option<u64> {
         (self.0.get(&group) != Some(&applied)).then_some(applied)
     }
 
@@ -71,5 +74,23 @@ impl Rounds<'_> {
         if let Some((group, applied)) = self.turn.take() {
             self.quiet.found_nothing(group, applied);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_asked_again_only_when_something_was_applied_since_nothing_was_found() {
+        let [here, there] = [GroupId(1), GroupId(2)];
+        let mut quiet = Quiet::default();
+        assert_eq!(quiet.since(here, 0), Some(0), "never asked");
+        assert_eq!(quiet.since(here, 7), Some(7), "asked, and something was found");
+        quiet.found_nothing(here, 7);
+        assert_eq!(quiet.since(here, 7), None);
+        assert_eq!(quiet.since(there, 7), Some(7), "another shard");
+        assert_eq!(quiet.since(here, 8), Some(8));
+        assert_eq!(quiet.since(here, 6), Some(6), "a state that was made again, and is behind");
     }
 }
