@@ -1,6 +1,6 @@
 //! Locks, holds, policies: what may be asked, by whom, and what stays.
 
-use strongroom_core::entry::NodeCommand;
+use strongroom_core::entry::{NodeCommand, Report};
 use strongroom_core::locking::{Keeping, PartKeeping, PartKept};
 use strongroom_core::query::{Answer, Query};
 use strongroom_core::shard::WEAKEN_AFTER_MS;
@@ -106,6 +106,57 @@ fn a_lock_begins_at_the_second_tick_behind_its_commit_and_is_over_a_thousandth_a
     assert!(!view(&world, snapshot).lock.unwrap().over);
     world.pass(1);
     assert!(view(&world, snapshot).lock.unwrap().over);
+}
+
+/// Lets `E` follow what truly passed since a commit, until its lock begins, which it does within two ticks, and on to its end:
+/// not over before its whole length has passed since the commit.
+fn keeps_its_full_lock(world: &mut World, snapshot: SnapshotId, early: Vec<Report>) {
+    let home = world.tenant("acme").home;
+    if !early.is_empty() {
+        done(world.group(home).tick_with(early));
+        assert!(!view(world, snapshot).lock.unwrap().begun, "what was reported before the commit begins nothing");
+    }
+    let mut since_ms = 0;
+    let pass = |world: &mut World, elapsed_ms| {
+        let group = world.group(home);
+        group.wait(elapsed_ms);
+        let reports = group.reports();
+        done(group.tick_with(reports));
+        elapsed_ms
+    };
+    for _ in 0..2 {
+        since_ms += pass(world, 500);
+    }
+    let lock = view(world, snapshot).lock.unwrap();
+    assert!(lock.begun && !lock.over);
+    let length_ms = 30 * DAY_MS + 30 * DAY_MS / 1000;
+    since_ms += pass(world, length_ms - since_ms);
+    assert!(!view(world, snapshot).lock.unwrap().over, "{since_ms} ms after the commit");
+    pass(world, 4_000);
+    assert!(view(world, snapshot).lock.unwrap().over);
+}
+
+#[test]
+fn a_commit_on_a_shard_that_was_idle_for_an_hour_keeps_its_full_lock() {
+    let mut world = World::single();
+    world.pass(MINUTE_MS);
+    let home = world.tenant("acme").home;
+    // Nothing waits, so no tick comes: the first one behind the commit tells of the hour before it.
+    world.group(home).wait(HOUR_MS);
+    let snapshot = back_up(&mut world, "acme", WRITER, "one", &["a"]);
+    keeps_its_full_lock(&mut world, snapshot, Vec::new());
+}
+
+#[test]
+fn a_commit_behind_which_the_tick_of_a_former_leader_lands_keeps_its_full_lock() {
+    let mut world = World::single();
+    world.pass(MINUTE_MS);
+    let home = world.tenant("acme").home;
+    // A leader collected these and was deposed before its tick was committed; what it proposed comes an hour later.
+    let early = world.group(home).reports();
+    world.group(home).wait(HOUR_MS);
+    let snapshot = back_up(&mut world, "acme", WRITER, "one", &["a"]);
+    keeps_its_full_lock(&mut world, snapshot, early);
 }
 
 #[test]
