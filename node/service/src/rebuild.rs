@@ -93,8 +93,8 @@ impl Rebuild {
     async fn round(&self, looked_at: &mut BTreeMap<GroupId, u64>) {
         for group in self.consensus.groups() {
             let Some(applied) = self.consensus.applied(group).map(|applied| *applied.borrow()) else { continue };
-            if looked_at.insert(group, applied) != Some(applied) {
-                self.look(group).await;
+            if looked_at.get(&group) != Some(&applied) && self.look(group).await {
+                looked_at.insert(group, applied);
             }
         }
         let lost = self.gate.lost();
@@ -105,13 +105,13 @@ impl Rebuild {
         }
     }
 
-    /// Whether this node's replica is fenced in what it has applied itself.
-    async fn look(&self, group: GroupId) {
-        let Some(replica) = self.consensus.replica(group) else { return };
-        let Ok(Answer::Group(view)) = self.reads.local(group, &Query::Group).await else { return };
+    /// Notes whether this node's replica is fenced in what it has applied itself; `false`: it could not be looked at.
+    async fn look(&self, group: GroupId) -> bool {
+        let Some(replica) = self.consensus.replica(group) else { return false };
+        let Ok(Answer::Group(view)) = self.reads.local(group, &Query::Group).await else { return false };
         let is_fenced = view.voters.iter().any(|voter| voter.replica == replica && voter.fenced);
         if !is_fenced || !self.gate.lose(group, replica, Loss::Fenced) {
-            return;
+            return true;
         }
         metrics::replica_fenced();
         tracing::error!(%group, %replica, "this replica's digest differs from the majority's: it is fenced");
@@ -121,6 +121,7 @@ impl Rebuild {
         {
             tracing::debug!(%group, %fault, "the lead was not handed over");
         }
+        true
     }
 
     async fn ask(&self, group: GroupId, from: ReplicaId, loss: &Loss) -> bool {

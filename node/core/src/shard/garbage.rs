@@ -44,7 +44,7 @@ const KEYS_AT_ONCE: usize = 256;
 /// Ended vaults that wait until nothing lies in them: a tenant has no more.
 const VAULTS_AT_ONCE: usize = vaults::VAULTS_MAX;
 /// So many tenants are looked at for one question.
-const TENANTS_MAX: usize = 1000;
+const TENANTS_AT_ONCE: usize = 1000;
 
 /// Where rows of nodes and chunks are.
 type Domain = (VaultId, DomainId);
@@ -104,25 +104,31 @@ pub(crate) fn tenants(
     after: Option<TenantId>,
     limit: usize,
 ) -> Result<Vec<TenantId>, Halt> {
-    let mut found = Vec::new();
-    let rows = match after {
-        None => Space::whole().range::<GarbageRow>(reads, &(), TENANTS_MAX)?,
-        Some(after) => Space::whole().range_from::<GarbageRow>(reads, &(), &(after,), TENANTS_MAX)?,
-    };
-    for ((tenant,), _) in rows {
-        if found.len() == limit {
-            break;
+    let (mut found, mut after) = (Vec::new(), after);
+    loop {
+        let rows = match after {
+            None => Space::whole().range::<GarbageRow>(reads, &(), TENANTS_AT_ONCE)?,
+            Some(after) => Space::whole().range_from::<GarbageRow>(reads, &(), &(after,), TENANTS_AT_ONCE)?,
+        };
+        let is_last = rows.len() < TENANTS_AT_ONCE;
+        for ((tenant,), _) in rows {
+            if after == Some(tenant) {
+                continue;
+            }
+            if let Some((scope, _)) = TenantScope::of(reads, tenant)?
+                && !next(&scope, reads, now_ms, grace_ms, 1)?.is_empty()
+            {
+                found.push(tenant);
+                if limit <= found.len() {
+                    return Ok(found);
+                }
+            }
+            after = Some(tenant);
         }
-        if after == Some(tenant) {
-            continue;
-        }
-        if let Some((scope, _)) = TenantScope::of(reads, tenant)?
-            && !next(&scope, reads, now_ms, grace_ms, 1)?.is_empty()
-        {
-            found.push(tenant);
+        if is_last {
+            return Ok(found);
         }
     }
-    Ok(found)
 }
 
 /// Collects a tenant's garbage, as far as the limit lets it.
@@ -432,4 +438,35 @@ impl Step<'_> {
 /// Whether a row's lease is open: then its writer may be about to name it.
 pub(crate) fn is_open(scope: &TenantScope, reads: &dyn Reads, lease: LeaseId) -> Result<bool, Halt> {
     scope.has::<LeaseRow>(reads, &(lease,))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whose garbage still waits stays in the queue, and there may be any number of them.
+    #[test]
+    fn a_tenant_is_found_behind_any_number_of_tenants_with_nothing_due() {
+        let due = TenantId::from_bytes([u8::MAX; TenantId::BYTES]);
+        let (mut tables, scope) = TenantScope::alone(due);
+        let (since_ms, grace_ms) = (5, 10);
+        let key = (
+            since_ms,
+            VaultId::from_bytes([1; 16]),
+            DomainId::from_bytes([1; 16]),
+            ChunkId::from_bytes([1; 32]),
+            BlobId::from_bytes([1; 32]),
+        );
+        scope.put(&mut tables, &key, &GraceRow {}).unwrap();
+        mark(&scope, &mut tables).unwrap();
+        for number in 0..2 * TENANTS_AT_ONCE {
+            let mut bytes = [0; TenantId::BYTES];
+            bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            Space::whole().put(&mut tables, &(TenantId::from_bytes(bytes),), &GarbageRow {}).unwrap();
+        }
+        let found = |now_ms, after| tenants(&tables, now_ms, grace_ms, after, 64).unwrap();
+        assert_eq!(found(since_ms + grace_ms, None), [due]);
+        assert_eq!(found(since_ms + grace_ms - 1, None), []);
+        assert_eq!(found(since_ms + grace_ms, Some(due)), []);
+    }
 }

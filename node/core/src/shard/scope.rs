@@ -75,3 +75,29 @@ impl TenantScope {
         self.space.range_from(reads, first, from, limit)
     }
 }
+
+#[cfg(test)]
+impl TenantScope {
+    /// Tables of a shard that knows one tenant.
+    pub(crate) fn alone(tenant: TenantId) -> (crate::tables::MemoryTables, Self) {
+        use strongroom_format::id::{GroupId, PublicKey, SetVersion, TenantTag};
+
+        use crate::entry::{Limited, Standing, TenantFacts};
+
+        let mut tables = crate::tables::MemoryTables::default();
+        let facts = TenantFacts {
+            tenant,
+            name: "acme".parse().unwrap(),
+            tag: TenantTag::from_bytes([1; TenantTag::BYTES]),
+            home: GroupId(1),
+            set_version: SetVersion(1),
+            groups: vec![GroupId(1)],
+            founding: Vec::new(),
+            standing: Standing::admitted("olga".parse().unwrap()),
+            limited: Limited::admitted("olga".parse().unwrap()),
+        };
+        let row = TenantRow { facts, root: PublicKey::from_bytes([0; 32]) };
+        Space::whole().put(&mut tables, &(tenant,), &row).unwrap();
+        (tables, Self::under(tenant))
+    }
+}

@@ -91,35 +91,12 @@ fn n60_a_hold_keeps_what_no_lock_keeps_any_more() {
     assert_eq!(is_locked(Some(&row), u64::MAX), Some(Refusal::LegalHold));
 }
 
-/// A shard that knows one tenant, in memory.
-fn a_tenant() -> (crate::tables::MemoryTables, TenantScope) {
-    use strongroom_format::id::{GroupId, PublicKey, SetVersion, TenantTag};
-
-    let mut tables = crate::tables::MemoryTables::default();
-    let tenant = TenantId::from_bytes([1; 16]);
-    let facts = crate::entry::TenantFacts {
-        tenant,
-        name: "acme".parse().unwrap(),
-        tag: TenantTag::from_bytes([1; TenantTag::BYTES]),
-        home: GroupId(1),
-        set_version: SetVersion(1),
-        groups: vec![GroupId(1)],
-        founding: Vec::new(),
-        standing: crate::entry::Standing::admitted("olga".parse().unwrap()),
-        limited: crate::entry::Limited::admitted("olga".parse().unwrap()),
-    };
-    let row = crate::shard::rows::TenantRow { facts, root: PublicKey::from_bytes([0; 32]) };
-    Space::whole().put(&mut tables, &(tenant,), &row).unwrap();
-    let (scope, _) = TenantScope::of(&tables, tenant).unwrap().unwrap();
-    (tables, scope)
-}
-
 #[test]
 fn ten_thousand_locks_begin_in_order_a_bounded_number_at_a_tick() {
     use strongroom_format::code::Code;
     use strongroom_format::id::{ClusterEpoch, GroupId, Place};
 
-    let (mut tables, scope) = a_tenant();
+    let (mut tables, scope) = TenantScope::alone(TenantId::from_bytes([1; 16]));
     let facts = crate::entry::ShardFacts {
         cluster: "test".parse().unwrap(),
         epoch: ClusterEpoch::from_bytes([0; ClusterEpoch::BYTES]),
