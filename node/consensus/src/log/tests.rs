@@ -317,6 +317,37 @@ async fn files_that_nobody_needs_go_and_what_is_left_opens() {
     assert_eq!(before[1].state.vote, Some(PlainVote::from(&vote)), "a vote outlives the file that it was cast in");
 }
 
+/// Cleaning was asked for before the purge and runs while that is still queued: the file must outlive the entries' last need.
+#[tokio::test]
+async fn a_file_goes_only_when_the_purge_that_frees_it_is_durable() {
+    for (calls, seed) in (0..24).flat_map(|calls| (0..4).map(move |seed| (calls, seed))) {
+        let disk = SimDisk::new();
+        let log = open(&disk).await.unwrap();
+        let mut busy = GroupStore::new(&log, GroupId(1));
+        for index in 0..60 {
+            append(&mut busy, entries(1, index..index + 1, 1000)).await.unwrap();
+        }
+        let before = picture(&log, GroupId(1));
+        // the lane is held up, so that both are queued in this order
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        log.inner.lane.post(move || wait.recv().unwrap_or_default()).unwrap();
+        {
+            let mut removing = std::pin::pin!(log.remove_old_files());
+            assert!(futures_util::FutureExt::now_or_never(&mut removing).is_none());
+            busy.purge(log_id(1, 55)).await.unwrap();
+            disk.cut_power_after(calls);
+            drop(release);
+            let _whatever_comes_of_it = removing.await;
+        }
+        drop((log, busy));
+        disk.crash(seed);
+        let log = open(&disk).await.unwrap_or_else(|error| panic!("after {calls} calls, {seed}: {}", report(&error)));
+        let found = picture(&log, GroupId(1));
+        let is_purged = found.begin() == 56 && found.entries == before.entries[56..];
+        assert!(is_purged || found == before, "after {calls} calls, {seed}: {found:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_slow_groups_entries_are_written_again_and_the_files_before_them_go() {
     let disk = SimDisk::new();

@@ -13,6 +13,7 @@ use strongroom_format::lock::{LockMode, LockRange, LockTerms};
 use strongroom_format::lock_order::LockOrder;
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::policy::{KeepRules, Policy};
+use strongroom_format::quota::{Measure, QuotaSubject, Quotas};
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
 use strongroom_format::role::Role;
 
@@ -435,6 +436,27 @@ fn what_was_true_when_a_stream_became_ready_must_still_be() {
     let mut all = whole(&mut world, WRITER, "t", "whole", streams);
     assert_eq!(refused(all.commit(&mut world)), Refusal::StreamsDiffer { names: vec![name("rows-1")] });
     assert_eq!(listed(&world), 0);
+}
+
+#[test]
+fn a_stream_beyond_the_quota_is_refused_before_it_is_ready() {
+    let mut world = World::new();
+    open_ticket(&mut world, "t", &[]);
+    let mut one = stream(&mut world, OTHER_WRITER, "t", "rows-1", "rows-1");
+    one.prepare(&mut world, &["a", "b", "c", "d"]);
+    let envelope = one.envelope(&world);
+    let bytes = envelope.parts.iter().map(|part| part.stored_bytes).sum::<u64>() + envelope.manifest.stored_bytes;
+    let limit = |world: &mut World, hard| {
+        let mut quotas = Quotas::default();
+        quotas.logical_bytes.hard = Some(hard);
+        let of = QuotaSubject::Vault(world.tenant("acme").vault);
+        let mut admin = world.open_session("acme", ADMIN);
+        done(world.submit("acme", ADMIN, &mut admin, Body::SetQuotas { of, quotas }));
+    };
+    limit(&mut world, bytes - 1);
+    assert!(matches!(refused(one.commit(&mut world)), Refusal::Quota { measure: Measure::LogicalBytes, .. }));
+    limit(&mut world, bytes);
+    assert!(matches!(done(one.commit(&mut world)), Done::Ready { .. }));
 }
 
 #[test]

@@ -7,10 +7,11 @@ use strongroom_core::shard::rows::PartState;
 use strongroom_format::command::Body;
 use strongroom_format::id::{Digest, GroupId};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
+use strongroom_format::role::Role;
 
 use crate::backup::{Backup, Piece, back_up};
 use crate::group::{HOUR_MS, MINUTE_MS, claim, done, refused};
-use crate::tenant::{RESTORER, WRITER};
+use crate::tenant::{ADMIN, RESTORER, WRITER, issue_body};
 use crate::world::World;
 
 fn state_of(world: &World, backup: &Backup, group: GroupId) -> PartState {
@@ -136,6 +137,11 @@ fn a_right_is_over_when_its_time_is_although_no_tick_has_tidied_up() {
     for _ in 0..ENDS_PER_TICK + 10 {
         sessions.push(world.open_session("acme", WRITER));
     }
+    let mut admin = world.open_session("acme", ADMIN);
+    // It ends behind all the sessions, which count for an hour too.
+    world.pass(1);
+    done(world.submit("acme", ADMIN, &mut admin, issue_body("late", "web-9", &[Role::Writer])));
+    let token = world.tenant("acme").redeem("late", "web-9");
     let mut unsealed = Backup::new(&world, "acme", WRITER, sessions[0], "unsealed");
     done(unsealed.open(&mut world));
     done(world.group(group).tick(10 * HOUR_MS));
@@ -147,6 +153,8 @@ fn a_right_is_over_when_its_time_is_although_no_tick_has_tidied_up() {
     // Nor is anything brought under a lease that is over, in a session that is not.
     unsealed.sessions.insert(group, world.open_session("acme", WRITER));
     assert_eq!(refused(unsealed.register(&mut world, group, &[Piece::new("b", 0)])), Refusal::LeaseEnded);
+    // Nor does a token make anybody.
+    assert_eq!(refused(world.group(group).redeem(token)), Refusal::Token);
     for mut session in [sessions[1], sessions[sessions.len() - 1]] {
         let lease = session.lease;
         let outcome = world.submit("acme", WRITER, &mut session, Body::TopUp { lease, bytes: 1 });

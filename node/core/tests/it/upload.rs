@@ -5,13 +5,16 @@ use strongroom_core::shard::UNREPORTED_MAX;
 use strongroom_format::code::Strength;
 use strongroom_format::codec;
 use strongroom_format::command::{BlobRef, Body, HandedOver, Sealed};
+use strongroom_format::envelope::Envelope;
 use strongroom_format::id::{
-    ChunkId, DekId, Digest, GroupId, KeyEpoch, PolicyVersion, SetVersion, Slot, SnapshotId, StatementVersion, TreeId,
+    ChunkId, ClusterEpoch, DekId, Digest, GroupId, KeyEpoch, PolicyVersion, SetVersion, Slot, SnapshotId,
+    StatementVersion, TreeId,
 };
 use strongroom_format::lock::{LockMode, LockRange, LockTerms};
 use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::policy::Policy;
 use strongroom_format::role::Role;
+use strongroom_format::sign::Signed;
 use strongroom_format::tree::{Child, Node, Totals};
 
 use crate::backup::{Backup, Piece, back_up, child, id_of, inner, leaf};
@@ -368,6 +371,33 @@ fn n47_a_stale_version_of_statement_or_shard_set_is_refused_and_named() {
     let home = backup.home(&world);
     let outcome = backup.submit(&mut world, home, Body::OpenSnapshot(open));
     assert_eq!(refused(outcome), Refusal::SetVersion { current: SetVersion(1) });
+}
+
+#[test]
+fn n35_n48_an_envelope_of_others_or_that_its_writer_has_not_signed_is_refused() {
+    let mut world = World::single();
+    world.create_tenant("globex", 1);
+    let mut backup = prepared(&mut world, "one", &["a"]);
+    let (honest, home) = (backup.envelope(&world), backup.home(&world));
+    let other_tenant = Envelope { tenant: world.tenant("globex").id, ..honest.clone() };
+    let other_vault = Envelope { vault: world.tenant("globex").vault, ..honest.clone() };
+    let other_writer = Envelope { writer: identity(OTHER_WRITER), ..honest.clone() };
+    let other_cluster = Envelope { cluster: ClusterEpoch::from_bytes([9; ClusterEpoch::BYTES]), ..honest.clone() };
+    for (envelope, refusal) in [
+        (other_tenant, Refusal::ForeignTenant),
+        (other_vault, Refusal::ForeignTenant),
+        (other_writer, Refusal::Role),
+        (other_cluster, Refusal::WrongGroup),
+    ] {
+        assert_eq!(refused(backup.commit_envelope(&mut world, &envelope)), refusal);
+    }
+    for signer in [OTHER_WRITER, ADMIN] {
+        let key = world.tenant("acme").key(signer);
+        let envelope = codec::encode(&Signed::new(&honest, &key).unwrap());
+        let commit = Body::CommitSnapshot { envelope, sealed: backup.others(&world) };
+        assert_eq!(refused(backup.submit(&mut world, home, commit)), Refusal::Signature, "signed by {signer}");
+    }
+    done(backup.commit(&mut world));
 }
 
 #[test]
