@@ -236,7 +236,10 @@ impl Client {
                 message: format!("{message}; restore again with --resume to go on from here"),
             }),
             Err(error) => {
-                blocking(move || staging.discard()).await?;
+                // What was wrong first is what people must hear.
+                if let Err(left) = blocking(move || staging.discard()).await {
+                    tracing::warn!(%left, "what was staged could not be removed");
+                }
                 Err(error)
             }
             Ok(restored) => Ok(restored),

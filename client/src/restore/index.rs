@@ -4,6 +4,7 @@
 //! is (N42, N113); a leaf of a part lies in the shard in which it belongs (N46, with `layout.rs`). Not here: blobs.
 
 use bytes::Bytes;
+use strongroom_format::chunk::CHUNK_BYTES_MAX;
 use strongroom_format::codec;
 use strongroom_format::id::{GroupId, TreeId};
 use strongroom_format::tree::{LeafEntry, Node, Totals, tree_id};
@@ -86,8 +87,9 @@ fn run(gate: &Gate, node: Node, at: LeafAt) -> Result<RunNode> {
     if leaf.entries().len() as u64 != at.chunks || lengths.len() != leaf.entries().len() {
         return Err(wrong("a leaf has another number of chunks than its parent says"));
     }
-    let plaintext_bytes = lengths.into_iter().map(u32::try_from).collect::<std::result::Result<Vec<_>, _>>();
-    let plaintext_bytes = plaintext_bytes.map_err(|_| wrong("a chunk is longer than chunks are"))?;
+    let possible = |bytes: u64| u32::try_from(bytes).ok().filter(|bytes| (1..=CHUNK_BYTES_MAX).contains(bytes));
+    let plaintext_bytes = lengths.into_iter().map(possible).collect::<Option<Vec<u32>>>();
+    let plaintext_bytes = plaintext_bytes.ok_or_else(|| wrong("a chunk is empty, or longer than chunks are"))?;
     Ok(RunNode { leaf: at.id, entries: leaf.entries().to_vec(), plaintext_bytes })
 }
 

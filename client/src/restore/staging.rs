@@ -17,6 +17,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
@@ -94,6 +95,8 @@ pub(crate) struct Staging {
     marker: Marker,
     earlier: Earlier,
     left_open: Option<SessionId>,
+    /// What was staged is whole, or partly shown: it is not given up any more.
+    is_kept: AtomicBool,
     handles: Mutex<HashMap<Vec<u8>, Arc<OwnedFd>>>,
     giver: Giver,
 }
@@ -162,8 +165,9 @@ impl Staging {
             }
         };
         let root = Arc::new(own(root).map_err(fail)?);
-        let (handles, giver) = (Mutex::new(HashMap::new()), Giver::new(Special::LeftOut));
-        Ok(Self { how, outer, staging_name, root, shown, marker, earlier, left_open, handles, giver })
+        let (is_kept, handles) = (AtomicBool::new(false), Mutex::new(HashMap::new()));
+        let giver = Giver::new(Special::LeftOut);
+        Ok(Self { how, outer, staging_name, root, shown, marker, earlier, left_open, is_kept, handles, giver })
     }
 
     /// What gives power is given, or is not, which is the default.
@@ -308,11 +312,20 @@ impl Staging {
         }
         match &self.how {
             How::Absent(name) => {
+                // What takes long comes first: until the mark and the attributes are there it can be gone on from.
+                rustix::fs::syncfs(&*self.root).map_err(fail.clone()("sync"))?;
+                self.keep();
                 set_marker(&self.root, &self.marker).map_err(fail.clone()("mark"))?;
                 self.finish_top(&directories).map_err(fail.clone()("set attributes of"))?;
-                rustix::fs::syncfs(&*self.root).map_err(fail.clone()("sync"))?;
+                rustix::fs::fsync(&*self.root).map_err(fail.clone()("sync"))?;
                 rename_new(&self.outer, &self.staging_name, &self.outer, name).map_err(|errno| match errno {
-                    Errno::EXIST => mismatch(&self.shown, "appeared while we restored; the staging directory is kept"),
+                    Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR => {
+                        let staging = self.staging_name.to_string_lossy();
+                        mismatch(
+                            &self.shown,
+                            &format!("appeared while we restored; beside it all is whole in {staging}"),
+                        )
+                    }
                     errno => Error::file("rename", &self.shown, errno),
                 })?;
                 rustix::fs::fsync(&self.outer).map_err(fail("sync the directory of"))
@@ -322,6 +335,7 @@ impl Staging {
                     find_conflict(&self.root, &self.outer, &self.shown)?;
                 }
                 rustix::fs::syncfs(&*self.root).map_err(fail.clone()("sync"))?;
+                self.keep();
                 merge(&self.root, &self.outer).map_err(fail.clone()("rename into"))?;
                 rustix::fs::unlinkat(&self.outer, &self.staging_name, AtFlags::REMOVEDIR)
                     .map_err(fail.clone()("remove the staging directory in"))?;
@@ -355,8 +369,15 @@ impl Staging {
         }
     }
 
-    /// Gives up: nothing of what was staged stays.
+    fn keep(&self) {
+        self.is_kept.store(true, Ordering::Release);
+    }
+
+    /// Gives up: nothing of what was staged stays, unless it was whole already.
     pub(crate) fn discard(&self) -> Result<()> {
+        if self.is_kept.load(Ordering::Acquire) {
+            return Ok(());
+        }
         remove_tree(&self.outer, &self.staging_name)
             .map_err(|errno| Error::file("clear staging for", &self.shown, errno))
     }
@@ -562,9 +583,20 @@ pub(crate) fn rename_new(from: &OwnedFd, old: &CString, to: &OwnedFd, new: &CStr
     }
 }
 
-/// Finds a name that is a directory on one side only, before anything is moved.
+/// Finds what would stop a merge halfway, before anything is moved: a name that is a directory on one side only, a directory
+/// into which we may not write, another file system.
 fn find_conflict(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> Result<()> {
     let fail = |errno: Errno| Error::file("look into", shown, errno);
+    let device = |of: &OwnedFd| rustix::fs::fstat(of).map(|stat| stat.st_dev).map_err(fail);
+    if device(from)? != device(to)? {
+        return Err(mismatch(shown, "is on another file system than what it lies in"));
+    }
+    match rustix::fs::accessat(to, c".", rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK, AtFlags::EACCESS) {
+        // An old kernel that cannot be asked says so when it is done.
+        Ok(()) | Err(Errno::NOSYS) => {}
+        Err(Errno::ACCESS | Errno::ROFS) => return Err(mismatch(shown, "may not be written into")),
+        Err(errno) => return Err(fail(errno)),
+    }
     for name in names_of(from).map_err(fail)? {
         let there = match rustix::fs::statat(to, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => continue,
@@ -591,7 +623,7 @@ fn find_conflict(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> Result<()> {
 /// Moves all names of one directory into another; directories that are on both sides are merged.
 fn merge(from: &OwnedFd, to: &OwnedFd) -> std::result::Result<(), Errno> {
     for name in names_of(from)? {
-        match rustix::fs::renameat(from, &name, to, &name) {
+        match move_into(from, to, &name) {
             Ok(()) => {}
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 let open = |at: &OwnedFd| rustix::fs::openat(at, &name, OPEN_DIRECTORY, Mode::empty());
@@ -604,6 +636,33 @@ fn merge(from: &OwnedFd, to: &OwnedFd) -> std::result::Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Moves one name. A directory that its owner may not write into gets another parent only while he may.
+fn move_into(from: &OwnedFd, to: &OwnedFd, name: &CString) -> std::result::Result<(), Errno> {
+    match rustix::fs::renameat(from, name, to, name) {
+        Err(Errno::ACCESS) => {}
+        other => return other,
+    }
+    let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(Errno::ACCESS);
+    }
+    // The staging directory is ours alone: nobody puts a symlink there meanwhile.
+    let chmod = |at: &OwnedFd, mode| rustix::fs::chmodat(at, name, mode, AtFlags::empty());
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    chmod(from, mode | Mode::RWXU)?;
+    let moved = rustix::fs::renameat(from, name, to, name);
+    match moved {
+        Ok(()) => {
+            let directory = rustix::fs::openat(to, name, OPEN_DIRECTORY, Mode::empty())?;
+            rustix::fs::fchmod(&directory, mode)
+        }
+        Err(errno) => {
+            chmod(from, mode)?;
+            Err(errno)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -681,6 +740,60 @@ mod tests {
         fill(&staging);
         staging.publish(vec![attributes("a", 0o755), attributes("a/b", 0o755)]).unwrap();
         assert_eq!(names(&home.path().join("a/b")), ["f", "old"]);
+    }
+
+    /// Shown as an ordinary user: whoever may do everything moves these too.
+    #[test]
+    fn directories_that_may_not_be_written_into_are_merged_as_they_are() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(home.path().join("a")).unwrap();
+        std::fs::write(home.path().join("a/old"), "old").unwrap();
+        let staging = Staging::claim(home.path(), Occupied::Merged, Earlier::Cleared, OURS).unwrap();
+        fill(&staging);
+        staging.publish(vec![attributes("a", 0o755), attributes("a/b", 0o500)]).unwrap();
+        let moved = home.path().join("a/b");
+        assert_eq!(std::fs::metadata(&moved).unwrap().permissions().mode() & 0o7777, 0o500);
+        let modified = std::fs::metadata(&moved).unwrap().modified().unwrap();
+        assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos(), 1_500_000_000_000_000_007);
+        assert_eq!(names(&home.path().join("a")), ["b", "link", "old"]);
+        std::fs::set_permissions(&moved, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+
+    /// Shown as an ordinary user.
+    #[test]
+    fn a_target_that_takes_nothing_is_refused_before_anything_is_moved() {
+        if rustix::process::geteuid().is_root() {
+            eprintln!("root writes everywhere; nothing was tested");
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let closed = home.path().join("a/b");
+        std::fs::create_dir_all(&closed).unwrap();
+        std::fs::write(home.path().join("a/link"), "old").unwrap();
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o555)).unwrap();
+        let staging = Staging::claim(home.path(), Occupied::Merged, Earlier::Cleared, OURS).unwrap();
+        fill(&staging);
+        let refused = staging.publish(vec![]).unwrap_err();
+        assert_eq!(refused.reason(), Some("TARGET_MISMATCH"));
+        assert_eq!(std::fs::read(home.path().join("a/link")).unwrap(), b"old");
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+
+    #[test]
+    fn what_is_whole_stays_where_the_target_appeared_meanwhile() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("target");
+        let staging = Staging::claim(&target, Occupied::Refused, Earlier::Cleared, OURS).unwrap();
+        fill(&staging);
+        std::fs::create_dir(&target).unwrap();
+        std::fs::write(target.join("theirs"), "theirs").unwrap();
+        let refused = staging.publish(vec![]).unwrap_err();
+        assert_eq!(refused.reason(), Some("TARGET_MISMATCH"));
+        staging.discard().unwrap();
+        let staged = names(home.path()).into_iter().find(|name| name.starts_with(".target.strongroom-")).unwrap();
+        assert!(refused.to_string().contains(&staged), "{refused}");
+        assert_eq!(std::fs::read(home.path().join(staged).join("a/b/f")).unwrap(), b"f");
+        assert_eq!(names(&target), ["theirs"]);
     }
 
     #[test]

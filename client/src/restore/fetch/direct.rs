@@ -116,7 +116,7 @@ impl Direct {
         let request = self.opening.request(&self.work, &asked.run, positions);
         let request = pb::FetchRunRequest { fragments: true, ..request };
         let mut jobs = Jobs::new();
-        let mut to_come = positions.len();
+        let mut to_come = positions.clone();
         let mut stream = match timeout(SILENCE, nodes.fetch_run(endpoint, &request)).await {
             Ok(Ok(Ok(stream))) => stream,
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => {
@@ -126,17 +126,17 @@ impl Direct {
         };
         loop {
             // Others have taken the rest.
-            if 0 < to_come && !self.work.wants(asked.ticket) {
+            if !to_come.is_empty() && !self.work.wants(asked.ticket) {
                 break;
             }
             let message = tokio::select! {
                 biased;
                 message = timeout(SILENCE, stream.message()) => message,
-                () = self.work.wait(2 * SILENCE), if 0 < to_come => continue,
+                () = self.work.wait(2 * SILENCE), if !to_come.is_empty() => continue,
             };
             let message = match message {
                 Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) if to_come == 0 => {
+                Ok(Ok(None)) if to_come.is_empty() => {
                     nodes.answered(endpoint);
                     break;
                 }
@@ -146,12 +146,11 @@ impl Direct {
                     break;
                 }
             };
-            self.work.came(asked.ticket);
+            // One answer for each, and nothing but these is progress: who says much and gives nothing is passed over.
             match message.what {
                 Some(What::Fragment(pb::FetchedFragment { position, index, payload })) => {
-                    to_come = to_come.saturating_sub(1);
                     let position = position as usize;
-                    let is_its_own = positions.contains(&position)
+                    let is_its_own = to_come.remove(&position)
                         && u8::try_from(index).is_ok_and(|index| {
                             let blob = &asked.run.node.entries[position].blob;
                             usize::from(self.code.slot_of(blob, index).0) == slot && index < self.code.k
@@ -159,17 +158,27 @@ impl Direct {
                     if !is_its_own {
                         break;
                     }
+                    self.work.came(asked.ticket);
                     if let Some(pieces) = coming.came(&asked.run, position, index as usize, payload) {
                         self.take(asked, position, Sealed::Pieces(pieces), &mut jobs).await?;
                     }
                 }
                 Some(What::Lost(lost)) => {
-                    to_come = to_come.saturating_sub(1);
-                    if positions.contains(&(lost.position as usize)) {
-                        self.work.try_again(&asked.run, lost.position as usize);
+                    if !to_come.remove(&(lost.position as usize)) {
+                        break;
                     }
+                    self.work.came(asked.ticket);
+                    self.work.try_again(&asked.run, lost.position as usize);
                 }
-                Some(What::Stats(_)) | None => {}
+                // The last thing that a member says.
+                Some(What::Stats(_)) | None if to_come.is_empty() => {
+                    nodes.answered(endpoint);
+                    break;
+                }
+                Some(What::Stats(_)) | None => {
+                    nodes.suspect(endpoint);
+                    break;
+                }
                 // A node that knows nothing of fragments.
                 Some(What::Blob(_)) => break,
             }

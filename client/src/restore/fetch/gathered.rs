@@ -4,10 +4,10 @@
 //! members that are away is waited for as long as the client has patience, and is never called lost. Not here: what is
 //! asked for (`work.rs`), what comes of blobs (`opening.rs`).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom_format::seal::blob_id;
 use strongroom_proto::v1 as pb;
 use strongroom_proto::v1::fetch_run_reply::What;
 use tokio::sync::Semaphore;
@@ -16,7 +16,7 @@ use tonic::Code;
 
 use super::opening::{Jobs, Opening, Ready, Stats, finish};
 use super::work::{Asked, Group, Run};
-use crate::error::{Answered, Error, Result, answered};
+use crate::error::{Answered, Error, Result, answered, is_told};
 use crate::restore::open::Sealed;
 
 /// A member that is silent for so long is passed over.
@@ -95,41 +95,49 @@ impl Worker {
         let opened = timeout(SILENCE, nodes.fetch_run(&self.endpoint, &request)).await.map_err(|_| silent())??;
         let mut stream = opened.map_err(|status| self.broken(&status))?;
         let mut jobs = Jobs::new();
-        let mut to_come = positions.len();
+        let mut to_come = positions.clone();
         let ended = loop {
             // Others have taken the rest: what it would still send has come already, or comes from them.
-            if 0 < to_come && !self.work.wants(*ticket) {
+            if !to_come.is_empty() && !self.work.wants(*ticket) {
                 break Ok(());
             }
             let message = match timeout(SILENCE, stream.message()).await {
                 Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => break Ok(()),
+                Ok(Ok(None)) if to_come.is_empty() => break Ok(()),
+                Ok(Ok(None)) => break Err(Silent::Now("it ended before it had answered all".into())),
                 Ok(Err(status)) => break Err(self.broken(&status)),
                 Err(_elapsed) => break Err(silent()),
             };
             self.work.came(*ticket);
             match message.what {
+                // One answer for each, so that nobody is heard twice about the same in one breath.
                 Some(What::Blob(blob)) => {
-                    to_come = to_come.saturating_sub(1);
+                    if !to_come.remove(&(blob.position as usize)) {
+                        break Err(Silent::Now("it gave what nobody asked for".into()));
+                    }
                     gate.throttle.take(blob.blob.len() as u64).await;
-                    if let Err(silent) = self.take(run, positions, blob, &mut jobs).await {
+                    if let Err(silent) = self.take(run, blob, &mut jobs).await {
                         break Err(silent);
                     }
                 }
                 Some(What::Lost(lost)) => {
-                    to_come = to_come.saturating_sub(1);
                     let position = lost.position as usize;
-                    match (positions.contains(&position), lost.away) {
+                    match (to_come.remove(&position), lost.away) {
                         (true, true) => self.wait_for(run, position, &lost.why)?,
                         (true, false) => self.fail(run, position, &lost.why)?,
-                        (false, _) => {}
+                        (false, _) => break Err(Silent::Now("it answered what nobody asked for".into())),
                     }
+                }
+                // The last thing that a member says.
+                Some(What::Stats(_)) if !to_come.is_empty() => {
+                    break Err(Silent::Now("it ended before it had answered all".into()));
                 }
                 Some(What::Stats(pb::FetchStats { fragments_bad, blobs_rebuilt })) => {
                     self.opening.count(Stats { fragments_bad, blobs_rebuilt });
+                    break Ok(());
                 }
                 Some(What::Fragment(_)) => break Err(Silent::Now("it gave a fragment, and a blob was wanted".into())),
-                None => {}
+                None => break Err(Silent::Now("it said what nobody knows".into())),
             }
         };
         drop(stream);
@@ -141,18 +149,14 @@ impl Worker {
     }
 
     /// Has one blob opened.
-    async fn take(
-        &self,
-        run: &Arc<Run>,
-        positions: &BTreeSet<usize>,
-        fetched: pb::FetchedBlob,
-        jobs: &mut Jobs,
-    ) -> std::result::Result<(), Silent> {
-        let position = fetched.position as usize;
-        if !positions.contains(&position) {
-            return Err(Silent::Now("it gave what nobody asked for".into()));
+    async fn take(&self, run: &Arc<Run>, fetched: pb::FetchedBlob, jobs: &mut Jobs) -> std::result::Result<(), Silent> {
+        let (position, blob) = (fetched.position as usize, fetched.blob);
+        let entry = &run.node.entries[position];
+        if blob.len() != entry.stored_bytes as usize {
+            self.fail(run, position, "it has another length")?;
+            return Ok(());
         }
-        let sealed = Sealed::Whole(fetched.blob);
+        let sealed = Sealed::Whole(blob.clone());
         let dek = match sealed.dek() {
             Ok(dek) => dek,
             Err(fault) => {
@@ -160,8 +164,16 @@ impl Worker {
                 return Ok(());
             }
         };
-        // A blob that names a key nobody has is not the one that we want; one whose wrap is false stops everything.
-        let dek = self.opening.gate().dek(dek).await?;
+        // A blob that names a key nobody has is not the one that we want; if it is, and where the wrap is false, everything
+        // stops.
+        let dek = match self.opening.gate().dek(dek).await {
+            Ok(dek) => dek,
+            Err(Error::Refused { .. }) if blob_id(&blob) != entry.blob => {
+                self.fail(run, position, "it is another blob")?;
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
         if run.claim(position) {
             let (worker, of) = (self.clone(), Arc::clone(run));
             let wrong = move |why: &str| worker.fail(&of, position, why);
@@ -197,6 +209,13 @@ impl Worker {
         match answered(status) {
             // What this member has lost or not yet heard of, another may have.
             Answered::No(error) if matches!(status.code(), Code::NotFound | Code::DataLoss) => {
+                Silent::Now(error.to_string())
+            }
+            // No door said this: the member's answers are longer than any may be, or it knows no restores.
+            Answered::No(error)
+                if !is_told(status) && matches!(status.code(), Code::OutOfRange | Code::Unimplemented) =>
+            {
+                self.opening.gate().client.0.nodes.suspect(&self.endpoint);
                 Silent::Now(error.to_string())
             }
             Answered::No(error) => Silent::Refused(error),

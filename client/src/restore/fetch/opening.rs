@@ -52,6 +52,7 @@ struct Shared {
     /// Chunks that are opened and written at once.
     at_once: Semaphore,
     memory: Arc<Semaphore>,
+    memory_bytes: usize,
     fragments_bad: AtomicU64,
     blobs_rebuilt: AtomicU64,
     bad_blobs: Mutex<BTreeSet<BlobRef>>,
@@ -80,12 +81,14 @@ impl Opening {
     /// Nothing opened yet.
     pub(crate) fn new(gate: &Arc<Gate>, kind: Kind, sink: Arc<dyn Sink>) -> Self {
         let at_once = std::thread::available_parallelism().map_or(2, usize::from) + 1;
+        let memory_bytes = (at_once * MEMORY_BYTES_EACH).min(MEMORY_BYTES_MAX);
         Self(Arc::new(Shared {
             gate: Arc::clone(gate),
             kind,
             sink,
             at_once: Semaphore::new(at_once),
-            memory: Arc::new(Semaphore::new((at_once * MEMORY_BYTES_EACH).min(MEMORY_BYTES_MAX))),
+            memory: Arc::new(Semaphore::new(memory_bytes)),
+            memory_bytes,
             fragments_bad: AtomicU64::new(0),
             blobs_rebuilt: AtomicU64::new(0),
             bad_blobs: Mutex::default(),
@@ -153,7 +156,8 @@ impl Opening {
         }
         let Ready { run, position, dek, sealed } = ready;
         let held = sealed.len() + run.node.plaintext_bytes[position] as usize;
-        let held = u32::try_from(held).expect("a blob and its chunk have a few MiB");
+        // More than there is would be waited for for ever.
+        let held = held.min(self.0.memory_bytes) as u32;
         let room = Arc::clone(&self.0.memory).acquire_many_owned(held).await;
         let room = room.map_err(|_| Error::broken("opening ended"))?;
         let (opening, work) = (self.clone(), Arc::clone(work));

@@ -292,8 +292,9 @@ impl Run {
         *at = Instant::now();
         let tried = chunk.failures.values().filter(|(times, _)| FAILURES_PER_MEMBER <= *times).count();
         let all: usize = chunk.failures.values().map(|(times, _)| times).sum();
-        // Members that do not answer fail nothing; after enough failures of the others they are not waited for.
-        chunk.done = members <= tried || 2 * FAILURES_PER_MEMBER * members <= all;
+        // Members that do not answer fail nothing; after enough failures of the others they are not waited for. But what a
+        // minority says, however often, calls nothing lost.
+        chunk.done = members <= tried || (members < 2 * tried && 2 * FAILURES_PER_MEMBER * members <= all);
         Some(chunk.done)
     }
 }
@@ -419,6 +420,23 @@ mod tests {
         let mut state = GroupState::new(vec![large(wanted(0, 5))], Pace::Throttled);
         assert!(state.next_of_all().is_none());
         assert_eq!(state.next(0).unwrap().positions.len(), POSITIONS_AT_ONCE_THROTTLED);
+    }
+
+    #[test]
+    fn what_a_minority_says_calls_nothing_lost_and_what_a_majority_says_twice_does() {
+        let mut state = GroupState::new(vec![wanted(0, 1)], Pace::Free);
+        let Asked { run, .. } = state.next(0).unwrap();
+        for _ in 0..100 {
+            assert_eq!(run.has_failed(0, 5, 6), Some(false), "one member, however often");
+        }
+        for member in 0..2 {
+            for _ in 0..100 {
+                assert_eq!(run.has_failed(0, member, 6), Some(false), "half of them");
+            }
+        }
+        assert_eq!(run.has_failed(0, 2, 6), Some(false), "the fourth, once");
+        assert_eq!(run.has_failed(0, 2, 6), Some(true), "and again: two do not answer");
+        assert_eq!(run.has_failed(0, 3, 6), None);
     }
 
     /// What the tasks say that is not had, each as often as it stands somewhere.
