@@ -8,7 +8,8 @@
 //! metrics, and the cluster, which is removed if every law passes.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -32,6 +33,7 @@ use crate::judges;
 use crate::measure;
 use crate::needs::Need;
 use crate::nemesis::Nemesis;
+use crate::process::State;
 use crate::random::Random;
 use crate::report;
 use crate::scan::Scanned;
@@ -50,6 +52,8 @@ const RESTORERS: usize = 3;
 /// The least that must be free to begin, and what a minute may add to it.
 const SPACE_BYTES: u64 = 4 << 30;
 const SPACE_BYTES_PER_MINUTE: u64 = 1 << 30;
+/// So many panics are told.
+const PANICS_MAX: usize = 10;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -156,11 +160,20 @@ fn attacked(campaign: &Campaign, host: &Host) -> anyhow::Result<bool> {
     // Of a node that does not answer there is none; that it does not is judged elsewhere.
     let pages: Vec<String> = (0..cluster.nodes.len()).filter_map(|at| cluster.metrics(at).ok()).collect();
     fs::write(&metrics, pages.concat())?;
+    let gone = (0..cluster.nodes.len()).filter(|at| cluster.state(*at) == State::Gone);
+    for at in gone {
+        trouble(&world, &cluster.nodes[at].name, "it ended after the last attack, and nobody had ended it".to_owned());
+    }
     cluster.stop();
     if cluster.is_own() {
         read_beacons(&cluster, &binaries.node, &world)?;
     }
     scan_everything(&cluster, &world, &dir, &clients_dir)?;
+    if cluster.is_own() {
+        for line in panics(&dir.join("nodes.log"))? {
+            trouble(&world, "nodes.log", line);
+        }
+    }
 
     let events = world.recorder.events();
     let verdicts = judges::judge(&events);
@@ -188,6 +201,23 @@ fn ask(campaign: &Campaign, world: &World) {
     let asked = Operation::of_harness(words::ASKED, "laws", json!({ "laws": laws }));
     world.recorder.begin(&asked);
     world.recorder.end(&asked, Ending::ok(Value::Null));
+}
+
+/// Something that no node may do, whatever was done to it: I15 fails by it.
+fn trouble(world: &World, key: &str, why: String) {
+    eprintln!("{key}: {why}");
+    let operation = Operation::of_harness(words::MEND, key, Value::Null);
+    world.recorder.begin(&operation);
+    world.recorder.end(&operation, Ending::fail(why));
+}
+
+/// The first lines in which nodes say that they panicked: a group that died is begun again, and nobody outside may notice.
+fn panics(log: &Path) -> anyhow::Result<Vec<String>> {
+    let file = File::open(log).with_context(|| format!("cannot read {}", log.display()))?;
+    let lines =
+        BufReader::new(file).split(b'\n').map(|line| line.map(|line| String::from_utf8_lossy(&line).into_owned()));
+    let told = lines.filter(|line| line.as_ref().map_or(true, |line| line.contains("panicked at")));
+    told.take(PANICS_MAX).map(|line| line.context("cannot read the nodes' log")).collect()
 }
 
 /// The tenants of which there is a writer.
@@ -362,7 +392,7 @@ fn liveness(campaign: &Campaign, force: &Force<'_>, world: &World, dir: &Path) -
     world.recorder.begin(&healed);
     let cluster = force.cluster;
     if let Err(why) = force.undo(None) {
-        eprintln!("healing: {why}");
+        trouble(world, "healing", why);
     }
     let began = Instant::now();
     let nodes: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();

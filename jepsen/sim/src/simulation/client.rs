@@ -131,9 +131,9 @@ pub(crate) async fn show(caller: &mut Caller, placed: &Placed, snapshot: Snapsho
     match caller.read(placed.home, &query).await? {
         Answer::Snapshots(page) => match page.snapshots.iter().find(|shown| shown.snapshot == snapshot) {
             Some(shown) => caller.promises.shown(snapshot, &before, &shown.kept),
-            None => caller.promises.missing(snapshot),
+            None => caller.promises.missing(snapshot, caller.now.ms()),
         },
-        Answer::NotFound => caller.promises.missing(snapshot),
+        Answer::NotFound => caller.promises.missing(snapshot, caller.now.ms()),
         _ => {}
     }
     Ok(())
@@ -175,13 +175,15 @@ pub(crate) async fn keep_order(mut caller: Caller, placed: Placed) {
                 (LEGAL, Body::Lock(order), Told::Nothing)
             }
             _ => {
-                caller.promises.may_end(snapshot);
                 let order = EndOrder::DeleteSnapshot { snapshot, reason: "simulation".into() };
                 (ADMIN, Body::End(order), Told::Ended)
             }
         };
         caller.who = who;
         let Ok(mut session) = caller.open_session(placed.home).await else { continue };
+        if matches!(told, Told::Ended) {
+            caller.promises.may_end(snapshot);
+        }
         let Ok(outcome) = caller.command(&mut session, &body).await else { continue };
         match (told, outcome) {
             (Told::Extended(length_ms), Outcome::Done(_)) => {

@@ -115,6 +115,8 @@ pub(crate) struct Shared {
     pub(crate) door: OnceLock<Arc<Door>>,
     /// There when consensus is open.
     pub(crate) consensus: OnceLock<Consensus>,
+    /// Which of its replicas take part.
+    pub(crate) gate: OnceLock<Gate>,
     /// Why the process ends itself.
     pub(crate) fatal: Mutex<Option<String>>,
 }
@@ -260,6 +262,7 @@ async fn serve(setup: Setup) -> Result<(), String> {
     let genesis = world.genesis.clone();
     let at_first = Topology::at_first(&genesis);
     let (gate, founders) = (Gate::default(), genesis.founders());
+    let _ = shared.gate.set(gate.clone());
     let rules = {
         let (founders, ledger, who) = (founders.clone(), world.ledger.clone(), Arc::clone(&who));
         move |group| -> Arc<dyn Rules> {

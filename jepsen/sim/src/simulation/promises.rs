@@ -170,13 +170,18 @@ impl Promises {
         inner.snapshots.iter().filter(|(_, known)| known.tenant == of).map(|(snapshot, _)| *snapshot).collect()
     }
 
-    /// A linearizable answer that was asked for when `must` had to be there did not show it.
-    pub(crate) fn missing(&self, snapshot: SnapshotId) {
+    /// A linearizable answer at this moment did not show a snapshot.
+    pub(crate) fn missing(&self, snapshot: SnapshotId, now_ms: u64) {
         let mut inner = self.inner();
         inner.shown += 1;
-        // whoever asks for an end meanwhile may be first
-        if inner.snapshots.get(&snapshot).is_some_and(|known| !known.may_be_gone()) {
+        let Some(known) = inner.snapshots.get(&snapshot).cloned() else { return };
+        // whoever asks for an end meanwhile may be first, but nobody while it is kept
+        if !known.may_be_gone() {
             inner.ledger.accuse("I2", format!("{snapshot} was acknowledged and is not shown"));
+        } else if !known.is_gone && now_ms < known.asked_ms.saturating_add(known.lock.length_ms) {
+            inner.ledger.accuse("I3", format!("{snapshot} is locked and is not shown at {now_ms} ms: {known:?}"));
+        } else if !known.is_gone && !known.holds.is_empty() {
+            inner.ledger.accuse("I4", format!("{snapshot} is held and is not shown: {known:?}"));
         }
     }
 

@@ -24,6 +24,7 @@ use crate::simulation::client::{self, Placed, Progress};
 use crate::simulation::cluster::Cluster;
 use crate::simulation::ledger::{self, Broken, Ledger};
 use crate::simulation::life::World;
+use crate::simulation::node::Machine;
 use crate::simulation::panics;
 use crate::simulation::plan::{self, Timed};
 use crate::simulation::promises::{Judged, Promises};
@@ -351,9 +352,27 @@ impl Run {
                 }
             }
             if !why.is_empty() {
-                self.ledger.accuse("I14", format!("group {group} has not come together: {why}"));
+                let standings = self.standings(group);
+                self.ledger.accuse("I14", format!("group {group} has not come together: {why}; {standings}"));
             }
         }
+    }
+
+    /// What keeps each machine's replica of a group from taking part, if anything does.
+    fn standings(&self, group: GroupId) -> String {
+        let of = |(station, machine): (usize, &Machine)| {
+            let shared = machine.shared();
+            let replica = shared.and_then(|shared| shared.consensus.get()).and_then(|one| one.replica(group));
+            let gate = shared.and_then(|shared| shared.gate.get());
+            let lost = gate.and_then(|gate| gate.lost().into_iter().find(|(of, ..)| *of == group));
+            let standing = match lost {
+                Some((_, _, loss)) => loss.why(),
+                None if gate.is_some_and(|gate| gate.takes_part(group)) => "takes part".to_owned(),
+                None => "asks what is known of it".to_owned(),
+            };
+            format!("{} is {replica:?}: {standing}", self.cluster.world.names[station])
+        };
+        self.cluster.machines.iter().enumerate().map(of).collect::<Vec<_>>().join("; ")
     }
 
     /// Whether all replicas of a group have applied the same; then their rows are compared.
@@ -371,6 +390,14 @@ impl Run {
                 machine.inside(async move { consensus.look(group, move |reads| ledger::state(group, reads)).await });
             let state = looked.map_err(|error| format!("{name} shows nothing: {error}"))?;
             seen.push((name, applied, state));
+        }
+        let genesis = &self.cluster.world.genesis;
+        let members = match group {
+            GroupId::CLUSTER => genesis.nodes.len(),
+            _ => genesis.shards.iter().find(|shard| shard.group == group).map_or(0, |shard| shard.slots.len()),
+        };
+        if seen.len() != members {
+            return Err(format!("{} of its {members} replicas are there", seen.len()));
         }
         let Some((first, applied, state)) = seen.first() else { return Err("it has no replicas".into()) };
         for (name, other, _) in &seen {
