@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Promises: a parcel travels at least [`DELAY_MIN_MS`], so that machines may run one after another through a time that is
-//! no longer (`node.rs`); what is not reordered on a link arrives in order; whoever asks may wait for ever.
-//! Between nodes a question arrives at most once, as their transport promises; a client's may arrive twice.
+//! no longer (`node.rs`); what is not reordered on a link arrives in order. Between nodes a question arrives at most once,
+//! as their transport promises, and if it or its answer is lost the connection breaks when its keep-alive says so. A
+//! client's question may arrive twice, and whoever asked it may wait for ever.
 //! Not here: when links change (`plan.rs`), what is asked.
 
 use std::collections::BTreeMap;
@@ -24,6 +25,10 @@ use crate::dice::Dice;
 
 /// Nothing travels faster.
 pub(crate) const DELAY_MIN_MS: u64 = 10;
+
+/// A connection between nodes that carries nothing any more breaks after so long: two of its keep-alives
+/// (`node/peers/src/dial.rs`).
+const BREAKS_MS: u64 = 10_000;
 
 /// When so many wait, those who stopped waiting are forgotten.
 const WAITING_MAX: usize = 2048;
@@ -47,8 +52,8 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
-    fn may_come_twice(&self) -> bool {
-        !matches!(self, Self::Peer(_))
+    fn is_between_nodes(&self) -> bool {
+        matches!(self, Self::Peer(_))
     }
 }
 
@@ -118,6 +123,7 @@ struct Waiting {
     from: Station,
     life: u64,
     to: Station,
+    is_between_nodes: bool,
     answer: oneshot::Sender<Said>,
 }
 
@@ -147,8 +153,9 @@ impl Wires {
         if WAITING_MAX < inner.waiting.len() {
             inner.waiting.retain(|_, waiting| !waiting.answer.is_closed());
         }
-        inner.waiting.insert(number, Waiting { from, life, to, answer });
-        if ask.may_come_twice() && inner.rolls(from, to, |link| link.doubled) {
+        let is_between_nodes = ask.is_between_nodes();
+        inner.waiting.insert(number, Waiting { from, life, to, is_between_nodes, answer });
+        if !is_between_nodes && inner.rolls(from, to, |link| link.doubled) {
             inner.send(at_ms, from, to, number, Load::Ask(ask.clone()));
         }
         inner.send(at_ms, from, to, number, Load::Ask(ask));
@@ -199,20 +206,21 @@ impl Wires {
     }
 
     /// A machine does not listen any more. Where its process ended on a machine that runs on, those who wait for it are
-    /// told; where power went, nobody is.
+    /// told; where power went, only other nodes are, by the keep-alive of their connection.
     pub(crate) fn down(&self, at_ms: u64, at: Station, tells: bool) {
         let mut inner = self.inner();
         inner.lives[at] = None;
         inner.waiting.retain(|_, waiting| waiting.from != at);
-        if tells {
-            let asked: Vec<(u64, Station)> = inner
-                .waiting
-                .iter()
-                .filter(|(_, waiting)| waiting.to == at && inner.lives[waiting.from] == Some(waiting.life))
-                .map(|(number, waiting)| (*number, waiting.from))
-                .collect();
-            for (number, from) in asked {
-                inner.send(at_ms, at, from, number, Load::Said(Said::Broken));
+        let asked: Vec<(u64, Station)> = inner
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.to == at && inner.lives[waiting.from] == Some(waiting.life))
+            .map(|(number, waiting)| (*number, waiting.from))
+            .collect();
+        for (number, from) in asked {
+            match tells {
+                true => inner.send(at_ms, at, from, number, Load::Said(Said::Broken)),
+                false => inner.breaks(at_ms, number),
             }
         }
     }
@@ -254,10 +262,19 @@ impl Inner {
         chance != 0 && self.dice.below(1000) < chance
     }
 
+    /// What a node waits for does not come: it hears so when the connection breaks.
+    fn breaks(&mut self, at_ms: u64, number: u64) {
+        let Some(waiting) = self.waiting.get(&number).filter(|waiting| waiting.is_between_nodes) else { return };
+        let (asker, from, at_ms) = (waiting.from, waiting.to, at_ms + BREAKS_MS);
+        let key = (at_ms, self.number());
+        self.under_way.insert(key, (asker, Parcel { from, number, at_ms, load: Load::Said(Said::Broken) }));
+    }
+
     fn send(&mut self, at_ms: u64, from: Station, to: Station, number: u64, load: Load) {
         let link = self.link(from, to);
         if link.is_cut || self.rolls(from, to, |link| link.lost) {
             self.dropped += 1;
+            self.breaks(at_ms, number);
             return;
         }
         self.carried += 1;
@@ -271,5 +288,64 @@ impl Inner {
         *last = arrives.max(*last);
         let key = (arrives, self.number());
         self.under_way.insert(key, (to, Parcel { from, number, at_ms: arrives, load }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CUT: Link = Link { delay_ms: (10, 10), lost: 0, doubled: 0, reorders: false, is_cut: true };
+
+    fn peer() -> Ask {
+        Ask::Peer(Question::Ping)
+    }
+
+    fn client() -> Ask {
+        Ask::Read { group: GroupId(1), query: Bytes::new() }
+    }
+
+    /// Two nodes and the clients' machine.
+    fn wires(link: Link) -> Wires {
+        let wires = Wires::new(1, 3, link);
+        (0..3).for_each(|station| wires.up(station, 1));
+        wires
+    }
+
+    /// What whoever asked has heard by this moment.
+    fn heard(wires: &Wires, from: Station, until_ms: u64, mut answered: oneshot::Receiver<Said>) -> Option<Said> {
+        for Parcel { number, load, .. } in wires.arriving(from, until_ms) {
+            let Load::Said(said) = load else { panic!("nobody asks here") };
+            wires.hand_over(number, said);
+        }
+        answered.try_recv().ok()
+    }
+
+    #[test]
+    fn a_node_whose_question_or_answer_is_lost_hears_that_its_connection_broke_and_a_client_hears_nothing() {
+        let lost = wires(CUT);
+        let (node, other) = (lost.ask(100, 0, 1, peer()), lost.ask(100, 2, 1, client()));
+        assert!(lost.arriving(0, 100 + BREAKS_MS).is_empty(), "not before its keep-alive");
+        assert!(matches!(heard(&lost, 0, 101 + BREAKS_MS, node), Some(Said::Broken)));
+        assert!(heard(&lost, 2, u64::MAX, other).is_none());
+
+        let answer_lost = wires(Link { is_cut: false, ..CUT });
+        let node = answer_lost.ask(100, 0, 1, peer());
+        let [Parcel { number, .. }] = answer_lost.arriving(1, 200)[..] else { panic!("the question came") };
+        answer_lost.change(|_, _, link| *link = CUT);
+        answer_lost.answer(200, 1, 0, number, Said::Read(None));
+        assert!(matches!(heard(&answer_lost, 0, 201 + BREAKS_MS, node), Some(Said::Broken)));
+    }
+
+    #[test]
+    fn who_waits_for_a_process_that_ended_hears_it_at_once_and_for_a_machine_without_power_later() {
+        for (tells, after_ms) in [(true, 10), (false, BREAKS_MS)] {
+            let wires = wires(Link { is_cut: false, ..CUT });
+            let node = wires.ask(100, 0, 1, peer());
+            assert_eq!(wires.arriving(1, 200).len(), 1);
+            wires.down(200, 1, tells);
+            assert!(wires.arriving(0, 200 + after_ms).is_empty());
+            assert!(matches!(heard(&wires, 0, 201 + after_ms, node), Some(Said::Broken)), "{tells}");
+        }
     }
 }
