@@ -10,6 +10,7 @@ mod own;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -59,18 +60,22 @@ impl Cluster {
         Ok(Self { processes: Processes::Hooked(hooked), nodes, profiles })
     }
 
-    /// Moves each node's data directory onto a disk of its own, below `images`. All nodes are restarted.
+    /// Makes our own nodes ready to be attacked: from now on they forget and sweep without rest, and, if `images` names a
+    /// directory, each has a disk of its own there. All are restarted.
     ///
     /// # Errors
     /// A disk cannot be made, or a node does not come back.
-    pub fn move_onto_disks(&self, images: &Path) -> anyhow::Result<Vec<Disk>> {
-        std::fs::create_dir_all(images).context("cannot make a directory for disks")?;
+    pub fn arm(&self, images: Option<&Path>) -> anyhow::Result<Vec<Disk>> {
         let mut disks = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {
-            let data_dir = node.data_dir.as_deref().context("whoever has no disk here cannot move onto one")?;
+            let data_dir = node.data_dir.as_deref().context("a node of our own has a directory here")?;
             self.kill(at).map_err(anyhow::Error::msg)?;
-            let image = images.join(format!("{}.ext4", node.name));
-            disks.push(Disk::move_in(&image, data_dir).with_context(|| format!("the disk of {}", node.name))?);
+            own::hasten(data_dir).with_context(|| format!("the settings of {}", node.name))?;
+            if let Some(images) = images {
+                std::fs::create_dir_all(images).context("cannot make a directory for disks")?;
+                let image = images.join(format!("{}.ext4", node.name));
+                disks.push(Disk::move_in(&image, data_dir).with_context(|| format!("the disk of {}", node.name))?);
+            }
         }
         let all: Vec<usize> = (0..self.nodes.len()).collect();
         for at in &all {
@@ -186,6 +191,33 @@ impl Cluster {
     /// The metrics page of a node; nothing where nobody shows it.
     pub fn metrics(&self, at: usize) -> std::io::Result<String> {
         self.nodes[at].ops.map_or(Ok(String::new()), |ops| http_get(ops, "/metrics"))
+    }
+
+    /// What a node's segments take on its disk; what was punched out of them takes nothing.
+    pub fn fragment_bytes(&self, at: usize) -> anyhow::Result<u64> {
+        let node = &self.nodes[at];
+        let data_dir = node.data_dir.as_deref().context("disks of others cannot be weighed")?;
+        let mut bytes = 0;
+        let mut below = vec![data_dir.join("segments")];
+        while let Some(directory) = below.pop() {
+            let entries = match std::fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                // An empty one may go at any time.
+                Err(why) if why.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(why) => return Err(why).with_context(|| format!("cannot list {}", directory.display())),
+            };
+            for entry in entries {
+                let path = entry.with_context(|| format!("cannot list {}", directory.display()))?.path();
+                match std::fs::symlink_metadata(&path) {
+                    Ok(found) if found.is_dir() => below.push(path),
+                    Ok(found) if path.extension().is_some_and(|end| end == "seg") => bytes += found.blocks() * 512,
+                    Ok(_) => {}
+                    Err(why) if why.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(why) => return Err(why).with_context(|| format!("cannot look at {}", path.display())),
+                }
+            }
+        }
+        Ok(bytes)
     }
 
     /// Ends all nodes, if they are our own.

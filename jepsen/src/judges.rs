@@ -35,11 +35,12 @@
 //! | clock | `init` | `cluster` | `{["before_seconds"]}` | | I5 |
 //! | | `clock` | anything | | `{"shards": [{"id", "time", "state", "bound_ms"}, …]}` | I5 |
 //! | quota | `limit` | `tenant`, `vault:NAME`, `writer:NAME` | `{["stored_bytes"], ["logical_bytes"], ["snapshots"], ["sessions"]}` | | I9 |
-//! | | `charge` | label | `{"vault", "writer"}` | `{"snapshot": ID, ["logical_bytes"]}` | I9 |
+//! | | `charge` | label | `{"vault", "writer", ["digest"]}` | `{"snapshot": ID, ["logical_bytes"]}` | I9; I2 with its digest |
 //! | | `usage` | `all` | `{"final"}` | `{"usage": [line, …]}` | I9, I10 |
 //! | | `stock` | `all` | | `{"snapshots": [{"id", "vault"}, …]}` | I9 |
 //! | | `delete` | ID | | | I9 |
 //! | space | `space` | node | `{"phase": "before", "full" or "end"}` | `{"bytes": N}` | I10 |
+//! | recount | `recount` | `cluster` | | `{"groups", "copies", "broken": [{"node", "line"}, …]}` | I10 |
 //! | audit | `audit` | `all` | `{"phase": "start", "middle" or "end"}` | `{"leaves": [line, …], ["hashes", "root"]}` | I7 |
 //! | digests | `beacon` | node | | `{"groups": [{"id", "applied", "digest"}, …]}` | I14 |
 //!
@@ -57,8 +58,8 @@
 //!   `time` is RFC 3339. Reads should come every few seconds, in calm times too: lateness is judged only there.
 //! - *quota*: `usage` and `stock` are of the event's tenant. In the end, when nothing is under way, a `usage` with `final`
 //!   and a `stock` per tenant. Limits are the hard ones; what is not named is not limited.
-//! - *space*: `before`: nothing was backed up; `full`: nothing was deleted yet; `end`: all was deleted but what a final
-//!   `usage` still counts, and garbage had its time.
+//! - *space*: `before`: nothing was backed up; `full`: much is there; `end`: all was deleted but what a final `usage` still
+//!   counts, and garbage had its time.
 //! - *audit*: one `start` per tenant before its workloads begin (what there is then belongs to nobody), one `end` after all;
 //!   every command of the tenant that decides anything is in the history, also the harness's own.
 
@@ -67,7 +68,8 @@ mod cycles;
 #[cfg(test)]
 mod doctored;
 mod effect;
-mod i10_garbage;
+pub mod i10_garbage;
+mod i10_recount;
 mod i14_digests;
 mod i15_serves;
 mod i1_append;
@@ -103,7 +105,7 @@ struct Law {
 }
 
 /// Laws that are not always judged. Several judges of one law are one law.
-const ON_DEMAND: [Law; 10] = [
+const ON_DEMAND: [Law; 11] = [
     Law { name: "I1", words: &i1_register::WORDS, judge: i1_register::judge },
     Law { name: "I1", words: &i1_append::WORDS, judge: i1_append::judge },
     Law { name: "I1", words: &i1_sets::WORDS, judge: i1_sets::judge },
@@ -113,6 +115,7 @@ const ON_DEMAND: [Law; 10] = [
     Law { name: "I7", words: &i7_audit::WORDS, judge: i7_audit::judge },
     Law { name: "I9", words: &i9_quota::WORDS, judge: i9_quota::judge },
     Law { name: "I10", words: &i10_garbage::WORDS, judge: i10_garbage::judge },
+    Law { name: "I10", words: &i10_recount::WORDS, judge: i10_recount::judge },
     Law { name: "I14", words: &i14_digests::WORDS, judge: i14_digests::judge },
 ];
 

@@ -211,11 +211,13 @@ enum Timing {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run { minutes, seed, workload, attack, cluster, hook, delay_ms, dir, keep } => {
-            let all = |chosen: Vec<_>, all: &[_]| if chosen.is_empty() { all.to_vec() } else { chosen };
+            let is_own = cluster.is_none();
+            let all: Vec<Workload> =
+                Workload::value_variants().iter().copied().filter(|one| is_own || one.is_for_others()).collect();
             let campaign = Campaign {
                 minutes,
                 seed: seed.unwrap_or_else(fresh_seed),
-                workloads: all(workload, Workload::value_variants()),
+                workloads: if workload.is_empty() { all } else { workload },
                 attacks: if attack.is_empty() { Attack::value_variants().to_vec() } else { attack },
                 delay: Duration::from_millis(delay_ms),
                 cluster,

@@ -22,7 +22,7 @@ use crate::binaries::{Binaries, target_directory};
 use crate::canary::Canaries;
 use crate::client::{Answer, Client, Patience};
 use crate::cluster::Cluster;
-use crate::cluster::file::{Start, command};
+use crate::cluster::file::{Node, Start, command};
 use crate::disk::Disk;
 use crate::enclosed;
 use crate::force::Force;
@@ -40,7 +40,9 @@ use crate::scan::Scanned;
 use crate::site::Site;
 use crate::verdict::Verdict;
 use crate::words;
-use crate::workloads::{self, Workload, audit, bytes, clock, lists, locks, once, quota, sets, thief, tickets, trees};
+use crate::workloads::{
+    self, Workload, audit, bytes, clock, garbage, lists, locks, once, quota, sets, thief, tickets, trees,
+};
 use crate::world::{Acknowledged, Actor, Manners, World};
 
 /// After healing everything must serve in this time.
@@ -52,8 +54,8 @@ const RESTORERS: usize = 3;
 /// The least that must be free to begin, and what a minute may add to it.
 const SPACE_BYTES: u64 = 4 << 30;
 const SPACE_BYTES_PER_MINUTE: u64 = 1 << 30;
-/// So many panics are told.
-const PANICS_MAX: usize = 10;
+/// So many panics, and so many faults of a recount, are told.
+const TOLD_MAX: usize = 10;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -84,6 +86,10 @@ pub struct Campaign {
 /// If the harness itself cannot go on: then nothing was judged.
 pub fn run(campaign: &Campaign) -> anyhow::Result<bool> {
     ensure!(0.0 < campaign.minutes && campaign.minutes < 1e6, "--minutes must be more than nothing");
+    ensure!(
+        campaign.cluster.is_none() || campaign.workloads.iter().all(|workload| workload.is_for_others()),
+        "the workload garbage weighs disks: it is for clusters of our own; leave it out of --workload"
+    );
     let host = match &campaign.cluster {
         None => Host::look(&campaign.attacks),
         Some(_) => Host::behind_a_hook(&campaign.attacks, campaign.hook.is_some()),
@@ -128,8 +134,9 @@ fn attacked(campaign: &Campaign, host: &Host) -> anyhow::Result<bool> {
             before: site.before(),
         })?,
     };
-    let disks = match host.has.contains(&Need::Disk) {
-        true => cluster.move_onto_disks(&dir.join("disks"))?,
+    let images = dir.join("disks");
+    let disks = match cluster.is_own() {
+        true => cluster.arm(host.has.contains(&Need::Disk).then_some(&images))?,
         false => Vec::new(),
     };
     let client = Client::new(&binaries.client, &cluster.profiles, &dir);
@@ -148,6 +155,8 @@ fn attacked(campaign: &Campaign, host: &Host) -> anyhow::Result<bool> {
         world.recorder.end(&init, Ending::ok(Value::Null));
     }
     prepare(campaign, &world, &clients_dir)?;
+    let weighs = campaign.workloads.contains(&Workload::Garbage);
+    let before = if weighs { garbage::weigh(&world, &cluster, "before")? } else { 0 };
     let scratch = clients_dir.join("nemesis");
     fs::create_dir_all(&scratch).context("no scratch directory")?;
     let random = Random::named(seed, "nemesis");
@@ -156,6 +165,9 @@ fn attacked(campaign: &Campaign, host: &Host) -> anyhow::Result<bool> {
     let mut nemesis = Nemesis { force, world: &world, attacks: &host.attacks, victim, random, scratch };
     safety(campaign, &mut nemesis, &clients_dir)?;
     liveness(campaign, &nemesis.force, &world, &clients_dir)?;
+    if weighs {
+        garbage::empty(&world, &cluster, &workloads::vaults(&campaign.workloads), &clients_dir, seed, before)?;
+    }
     let metrics = dir.join("metrics.txt");
     // Of a node that does not answer there is none; that it does not is judged elsewhere.
     let pages: Vec<String> = (0..cluster.nodes.len()).filter_map(|at| cluster.metrics(at).ok()).collect();
@@ -167,10 +179,12 @@ fn attacked(campaign: &Campaign, host: &Host) -> anyhow::Result<bool> {
     cluster.stop();
     if cluster.is_own() {
         read_beacons(&cluster, &binaries.node, &world)?;
+        recount(&cluster, &binaries.node, &world, victim)?;
     }
     scan_everything(&cluster, &world, &dir, &clients_dir)?;
     if cluster.is_own() {
-        for line in panics(&dir.join("nodes.log"))? {
+        let rotten = host.attacks.contains(&Attack::RotState);
+        for line in panics(&dir.join("nodes.log"), rotten)? {
             trouble(&world, "nodes.log", line);
         }
     }
@@ -190,7 +204,7 @@ fn attacked(campaign: &Campaign, host: &Host) -> anyhow::Result<bool> {
     let passed = verdicts.values().all(Verdict::is_pass);
     fs::remove_dir_all(&clients_dir).context("cannot clean up")?;
     if passed && !campaign.keep && cluster.is_own() {
-        remove_cluster(disks, &cluster_dir, &dir.join("disks"))?;
+        remove_cluster(disks, &cluster_dir, &images)?;
     }
     Ok(passed)
 }
@@ -212,12 +226,18 @@ fn trouble(world: &World, key: &str, why: String) {
 }
 
 /// The first lines in which nodes say that they panicked: a group that died is begun again, and nobody outside may notice.
-fn panics(log: &Path) -> anyhow::Result<Vec<String>> {
+/// Where pages of states were spoilt on purpose (`rotten`), the database is expected to: that ends the replica, which is then
+/// rebuilt.
+fn panics(log: &Path, rotten: bool) -> anyhow::Result<Vec<String>> {
     let file = File::open(log).with_context(|| format!("cannot read {}", log.display()))?;
     let lines =
         BufReader::new(file).split(b'\n').map(|line| line.map(|line| String::from_utf8_lossy(&line).into_owned()));
-    let told = lines.filter(|line| line.as_ref().map_or(true, |line| line.contains("panicked at")));
-    told.take(PANICS_MAX).map(|line| line.context("cannot read the nodes' log")).collect()
+    let told = lines.filter(|line| line.as_ref().map_or(true, |line| is_panic(line, rotten)));
+    told.take(TOLD_MAX).map(|line| line.context("cannot read the nodes' log")).collect()
+}
+
+fn is_panic(line: &str, rotten: bool) -> bool {
+    line.contains("panicked at") && !(rotten && line.contains("/redb-"))
 }
 
 /// The tenants of which there is a writer.
@@ -323,7 +343,7 @@ fn look_back(campaign: &Campaign, actor: &mut Actor<'_>, healed: Instant) -> any
             Workload::Sets => sets::read(actor, true)?,
             Workload::Clock => clock::look(actor)?,
             Workload::Tickets => tickets::read(actor)?,
-            Workload::Quota | Workload::Bytes => {
+            Workload::Quota | Workload::Bytes | Workload::Garbage => {
                 // What killed clients had under way is given up when their leases end.
                 while !quota::usage(actor, false)? && healed.elapsed() < SERVES_WITHIN {
                     std::thread::sleep(Duration::from_secs(1));
@@ -358,6 +378,34 @@ fn read_beacons(cluster: &Cluster, node: &Path, world: &World) -> anyhow::Result
         };
         world.recorder.end(&operation, ending);
     }
+    Ok(())
+}
+
+/// What lies on all disks, counted again; the one on which damage is done comes last, so that it is blamed for what differs.
+fn recount(cluster: &Cluster, program: &Path, world: &World, victim: usize) -> anyhow::Result<()> {
+    let operation = Operation::of_harness(words::RECOUNT, "cluster", Value::Null);
+    world.recorder.begin(&operation);
+    let mut nodes: Vec<&Node> = cluster.nodes.iter().collect();
+    let last = nodes.remove(victim);
+    nodes.push(last);
+    let dirs: Vec<&PathBuf> = nodes.iter().filter_map(|node| node.data_dir.as_ref()).collect();
+    let counted = command(program).arg("fsck").args(&dirs).arg("--json").output().context("cannot recount")?;
+    let said = String::from_utf8_lossy(&counted.stdout).into_owned();
+    let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of = |line: &Value| {
+        let dir = Path::new(line["data_dir"].as_str().unwrap_or_default());
+        nodes.iter().find(|node| node.data_dir.as_deref() == Some(dir)).map(|node| node.name.clone())
+    };
+    let broken = lines.iter().filter(|line| line["ok"] == false);
+    let broken: Vec<Value> = broken.take(TOLD_MAX).map(|line| json!({ "node": of(line), "line": line })).collect();
+    let ending = match lines.last().filter(|line| line["type"] == "fsck") {
+        Some(sum) => Ending::ok(json!({ "groups": sum["groups"], "copies": sum["copies"], "broken": broken })),
+        None => {
+            let why = String::from_utf8_lossy(&counted.stderr);
+            Ending::info(format!("fsck ended with {}: {}", counted.status, why.trim()))
+        }
+    };
+    world.recorder.end(&operation, ending);
     Ok(())
 }
 
@@ -416,6 +464,12 @@ fn liveness(campaign: &Campaign, force: &Force<'_>, world: &World, dir: &Path) -
         shown.extend(trees::list(&mut actor, true)?);
         once::list(&mut actor, true)?;
         look_back(campaign, &mut actor, began)?;
+        for vault in campaign.workloads.iter().filter(|workload| workload.charges()).flat_map(|one| one.vaults()) {
+            shown.extend(actor.shown(&world.vault(&vault))?);
+        }
+    }
+    if campaign.workloads.contains(&Workload::Garbage) {
+        garbage::weigh(world, cluster, "full")?;
     }
     // What was acknowledged and is not shown is asked for all the same.
     let all: BTreeSet<Acknowledged> = world.acknowledged().into_iter().chain(shown).collect();
@@ -579,6 +633,15 @@ mod tests {
     use clap::ValueEnum as _;
 
     use super::*;
+
+    #[test]
+    fn the_database_may_panic_over_pages_that_were_spoilt_and_nothing_else_may() {
+        let database = "thread 'state-3' (1) panicked at /r/redb-4.6.0/src/tree_store/btree.rs:1110:22:";
+        let own = "thread 'state-3' (1) panicked at node/core/src/shard.rs:1:1:";
+        assert_eq!([false, true].map(|rotten| is_panic(database, rotten)), [true, false]);
+        assert_eq!([false, true].map(|rotten| is_panic(own, rotten)), [true, true]);
+        assert!(!is_panic("all is well", false));
+    }
 
     #[test]
     fn what_cannot_be_done_is_skipped_with_a_reason_and_nothing_is_lost_on_the_way() {

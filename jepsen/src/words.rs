@@ -75,7 +75,7 @@ pub const CLOCK: &str = "clock";
 pub const USAGE: &str = "usage";
 /// A quota is set; the key is `tenant`, or `vault` or `writer` with a colon and its name; argument: hard limits.
 pub const LIMIT: &str = "limit";
-/// A snapshot is made that a quota may refuse; the key is its label; argument: `vault`, `writer`; value: `snapshot`.
+/// A snapshot is made that a quota may refuse; the key is its label; argument: `vault`, `writer`, `digest`; value: `snapshot`.
 pub const CHARGE: &str = "charge";
 /// All snapshots of a tenant, while nothing is under way; value: `snapshots`.
 pub const STOCK: &str = "stock";
@@ -85,6 +85,9 @@ pub const SPACE: &str = "space";
 pub const AUDIT: &str = "audit";
 /// State digests of a node's groups; the key is the node; value: `groups`, the lines of `strongroomd inspect`.
 pub const BEACON: &str = "beacon";
+/// What lies on the disks of stopped nodes is counted again; value: `groups`, `copies`, `broken`: what differs, each with its
+/// `node` and fsck's `line`.
+pub const RECOUNT: &str = "recount";
 /// Which laws the run is about, beside those that are always judged; argument: `laws`.
 pub const ASKED: &str = "asked";
 

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod bytes;
 pub mod clock;
+pub mod garbage;
 pub mod lists;
 pub mod locks;
 pub mod once;
@@ -46,6 +47,8 @@ pub enum Workload {
     Tickets,
     /// Three clients per tenant fill a quota of bytes side by side.
     Bytes,
+    /// Two clients per tenant back up the same bytes and delete them; in the end all is deleted, and disks are weighed.
+    Garbage,
 }
 
 type Client<'a> = Box<dyn FnOnce() -> anyhow::Result<()> + Send + 'a>;
@@ -62,6 +65,7 @@ impl Workload {
             Self::Quota => vec![quota::VAULT.to_owned()],
             Self::Tickets => vec![tickets::VAULT.to_owned()],
             Self::Bytes => vec![bytes::VAULT.to_owned()],
+            Self::Garbage => vec![garbage::VAULT.to_owned()],
         }
     }
 
@@ -74,7 +78,18 @@ impl Workload {
             Self::Clock => &["I5"],
             Self::Quota | Self::Bytes => &["I9"],
             Self::Audit => &["I7"],
+            Self::Garbage => &["I9", "I10"],
         }
+    }
+
+    /// Whether it may be done to somebody else's cluster, where disks cannot be weighed.
+    pub fn is_for_others(self) -> bool {
+        self != Self::Garbage
+    }
+
+    /// Whether it makes snapshots by `charge`, all of them with their digests.
+    pub fn charges(self) -> bool {
+        matches!(self, Self::Quota | Self::Bytes | Self::Garbage)
     }
 
     /// Its clients; each runs until the world ends.
@@ -82,7 +97,8 @@ impl Workload {
         let mut clients: Vec<Client<'a>> = Vec::new();
         for (place, tenant) in world.tenants.iter().enumerate() {
             let name = |what: &str| format!("{what}-{}", tenant.tenant);
-            let actor = move |name: String| world.actor(tenant, &name, dir, seed, Manners::Moody);
+            let manners = if self == Self::Garbage { Manners::Restless } else { Manners::Moody };
+            let actor = move |name: String| world.actor(tenant, &name, dir, seed, manners);
             match self {
                 Self::Trees => {
                     for number in [1, 2] {
@@ -140,6 +156,12 @@ impl Workload {
                     for number in [1, 2] {
                         let name = format!("{}-{number}", name("tickets"));
                         clients.push(Box::new(move || tickets::run(actor(name)?, number, seed)));
+                    }
+                }
+                Self::Garbage => {
+                    for number in [1, 2] {
+                        let name = format!("{}-{number}", name("garbage"));
+                        clients.push(Box::new(move || garbage::run(actor(name)?, number, seed)));
                     }
                 }
                 Self::Bytes => {

@@ -16,6 +16,8 @@ use crate::{tree, words};
 
 /// The vault of each tenant; they have the same name, which must not matter.
 pub const VAULT: &str = "jepsen";
+/// The writer of `dev`.
+const WRITER: &str = "writer";
 /// How long a client waits for nodes when there are no faults.
 pub const DEADLINE_HEALED: Duration = Duration::from_secs(60);
 /// How long while there are: often shorter than a fault, so that outcomes are unknown.
@@ -31,6 +33,9 @@ pub enum Manners {
     Patient,
     /// Now long, now short; now and then the client is killed during a backup.
     Moody,
+    /// Now long, now short. What a killed client had sent stays for the six hours of its lease: where that would be in the
+    /// way, nobody is killed.
+    Restless,
 }
 
 /// What all clients share.
@@ -147,6 +152,47 @@ impl Actor<'_> {
         Ok(Some(snapshot))
     }
 
+    /// Backs a directory up into a vault whose limit, or whose deletions, are what matters; its id if that is known.
+    pub fn charge(
+        &mut self,
+        source: &Path,
+        vault: &str,
+        label: &str,
+        logical_bytes: Option<usize>,
+    ) -> anyhow::Result<Option<String>> {
+        let digest = tree::digest(source).context("cannot read a source")?;
+        let argument = json!({ "vault": vault, "writer": WRITER, "digest": digest });
+        let operation = self.operation(words::CHARGE, label, argument);
+        let arguments = ["backup", text(source)?, "--vault", vault, "--name", label];
+        let answer = self.ask(&operation, "writer", &arguments, |lines| {
+            let snapshot = lines.last().map_or(Value::Null, |done| done["snapshot"].clone());
+            match logical_bytes {
+                Some(bytes) => json!({ "snapshot": snapshot, "logical_bytes": bytes }),
+                None => json!({ "snapshot": snapshot }),
+            }
+        })?;
+        let Answer::Done(lines) = answer else { return Ok(None) };
+        Ok(lines.last().and_then(|done| done["snapshot"].as_str()).map(str::to_owned))
+    }
+
+    /// Deletes a snapshot.
+    pub fn delete(&mut self, snapshot: &str) -> anyhow::Result<()> {
+        let operation = self.operation(words::DELETE, snapshot, Value::Null);
+        self.ask(&operation, "admin", &["delete", snapshot, "--reason", "jepsen"], |_| Value::Null)?;
+        Ok(())
+    }
+
+    /// What is shown of a vault, without a word in the history; nothing if nobody answers. Streams are their whole's.
+    pub fn shown(&mut self, vault: &str) -> anyhow::Result<Vec<Acknowledged>> {
+        let answer = self.run("restorer", &["snapshots", "--vault", vault])?;
+        let lines = if let Answer::Done(lines) = answer { lines } else { Vec::new() };
+        let shown = lines.iter().filter(|line| line["stream"].is_null()).filter_map(|line| {
+            let (label, snapshot) = (line["name"].as_str()?.to_owned(), line["id"].as_str()?.to_owned());
+            Some(Acknowledged { tenant: self.tenant.tenant.clone(), label, snapshot })
+        });
+        Ok(shown.collect())
+    }
+
     /// The digest of what a restore of this snapshot gives, or what was answered instead.
     pub fn restored(&mut self, snapshot: &str) -> anyhow::Result<Result<String, Answer>> {
         let to = self.scratch.join("restored");
@@ -228,10 +274,12 @@ impl Actor<'_> {
     pub fn patience(&mut self, role: &str) -> Patience {
         match self.manners {
             Manners::Patient => Patience::Deadline(DEADLINE_HEALED),
-            Manners::Moody => {
+            Manners::Moody | Manners::Restless => {
                 let deadline = DEADLINES_S[self.random.below(DEADLINES_S.len())];
                 match (role, self.random.below(CLIENTS_KILLED)) {
-                    ("writer", 0) => Patience::Killed(Duration::from_millis(self.random.below(CLIENT_LIVES_MS) as u64)),
+                    ("writer", 0) if self.manners == Manners::Moody => {
+                        Patience::Killed(Duration::from_millis(self.random.below(CLIENT_LIVES_MS) as u64))
+                    }
                     _ => Patience::Deadline(Duration::from_secs(deadline)),
                 }
             }

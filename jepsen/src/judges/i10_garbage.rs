@@ -1,25 +1,50 @@
 //! I10, as far as it shows outside: garbage ends. When all but some snapshots were deleted and garbage had its time, disks
 //! hold what these need, and no more.
 //!
-//! A byte that `usage` calls stored takes `spread` bytes on disks (1.5 with the usual codes), a little more with heads, and
-//! files grow in steps. That nothing reachable is freed is I2's and I3's business: all is restored.
+//! A byte that `usage` calls stored takes 1.5 on disks, a little more with heads, and disks give back whole blocks. What was
+//! begun and did not come to an end that anybody heard of may keep what it had sent for the six hours of its lease. That
+//! nothing reachable is freed is I2's and I3's business: all is restored.
 
 use std::collections::BTreeMap;
+
+use serde_json::Value;
 
 use crate::calls::{Call, calls};
 use crate::history::{Event, Kind};
 use crate::verdict::Verdict;
-use crate::words::{DELETE, SPACE, USAGE};
+use crate::words::{ADD, APPEND, BACKUP, CHARGE, DELETE, KEEP, SPACE, USAGE};
 
 /// Its words; a usage alone does not ask for it.
 pub const WORDS: [&str; 1] = [SPACE];
 
-/// What a stored byte takes, unless the reading says it.
+/// What a stored byte takes.
 const SPREAD: f64 = 1.5;
-/// So much more may heads and indexes take.
+/// So much more may heads take.
 const MORE: f64 = 1.25;
-/// So much may lie on a node in files that are not full.
-const STEP_BYTES: u64 = 64 << 20;
+/// So much may lie on a node in blocks of which something is live.
+const BLOCKS_BYTES: u64 = 4 << 20;
+
+/// What a client may have sent that did not come to an end: its lease keeps that for six hours.
+const LEASED_BYTES: u64 = 1 << 20;
+
+/// How much all disks may hold together, with so many live bytes, outcomes that nobody knows, and nodes.
+pub fn most_bytes(before: u64, live: u64, unknown: u64, nodes: u64) -> u64 {
+    before + ((live + unknown * LEASED_BYTES) as f64 * SPREAD * MORE) as u64 + nodes * BLOCKS_BYTES
+}
+
+/// How many snapshots were begun of which nobody knows what became.
+pub fn unknown(events: &[Event]) -> u64 {
+    let begun = calls(events, &[BACKUP, CHARGE, KEEP, APPEND, ADD]);
+    begun.iter().filter(|call| call.kind() == Kind::Info).count() as u64
+}
+
+/// What a tenant's line of `usage` calls stored. Where no snapshot is left, nothing is: what is still charged is garbage.
+pub fn live_bytes(line: &Value) -> u64 {
+    match line["snapshots"]["used"].as_u64() {
+        Some(0) => 0,
+        Some(_) | None => line["stored_bytes"]["used"].as_u64().unwrap_or(0),
+    }
+}
 
 /// Judges the history.
 pub fn judge(events: &[Event]) -> Verdict {
@@ -42,20 +67,21 @@ pub fn judge(events: &[Event]) -> Verdict {
     {
         let lines = usage.done().and_then(|end| end.value["usage"].as_array()).into_iter().flatten();
         let own = lines.filter(|line| line["of"] == "tenant");
-        own.for_each(|line| _ = live.insert(usage.tenant(), line["stored_bytes"]["used"].as_u64().unwrap_or(0)));
+        own.for_each(|line| _ = live.insert(usage.tenant(), live_bytes(line)));
     }
     if live.is_empty() {
         return Verdict::Unknown("space: no final usage says what is live".to_owned());
     }
-    let spread = spaces.iter().find_map(|space| space.invoke.argument["spread"].as_f64()).unwrap_or(SPREAD);
     let live: u64 = live.values().sum();
     let sum = |phase: &BTreeMap<&str, u64>| phase.values().sum::<u64>();
     let (before, full, end, nodes) = (sum(&before), sum(&full), sum(&end), end.len() as u64);
-    let most = before + (live as f64 * spread * MORE) as u64 + nodes * STEP_BYTES;
+    let unknown = unknown(events);
+    let most = most_bytes(before, live, unknown, nodes);
     let mut evidence = Vec::new();
     if most < end {
         evidence.push(format!(
-            "by event {last_space} disks hold {end} bytes, {before} before: {live} live bytes explain no more than {most}"
+            "by event {last_space} disks hold {end} bytes, {before} before: {live} live bytes and {unknown} unknown \
+             outcomes explain no more than {most}"
         ));
     }
     if full <= before {

@@ -5,12 +5,17 @@
 //!   more is away than a receipt allows (it was made during a fault, say), *unavailable* is the right answer.
 //! - In the liveness phase all acknowledged ones are restored: count acknowledged = count restored; and so are those
 //!   with an unknown outcome that are there.
+//! - What somebody asked to delete, and was not refused, may be gone from then on. Until then, and if it is there, it is
+//!   what it was.
+//!
+//! A `charge` is judged as a `backup` is, if it says its `digest`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::calls::calls;
 use crate::history::{Event, Kind};
 use crate::verdict::Verdict;
-use crate::words::{BACKUP, FAULT, LIST, MEND, RESTORE};
+use crate::words::{BACKUP, CHARGE, DELETE, FAULT, LIST, MEND, RESTORE};
 
 /// Judges the history.
 pub fn judge(events: &[Event]) -> Verdict {
@@ -18,12 +23,18 @@ pub fn judge(events: &[Event]) -> Verdict {
     // Labels are given once, so a label says what a snapshot must hold even where no answer came.
     let digests: BTreeMap<&str, &str> = events
         .iter()
-        .filter(|event| event.is(BACKUP, Kind::Invoke))
+        .filter(|event| event.kind == Kind::Invoke && makes(event))
         .filter_map(|event| Some((event.key.as_deref()?, event.asked("digest")?)))
         .collect();
+    // From when on a snapshot may be gone.
+    let mut deleted: BTreeMap<&str, u64> = BTreeMap::new();
+    for delete in calls(events, &[DELETE]).into_iter().filter(|delete| !delete.is_refused()) {
+        let since = deleted.entry(delete.invoke.key.as_deref().unwrap_or_default()).or_insert(u64::MAX);
+        *since = delete.began().min(*since);
+    }
     let mut acknowledged: BTreeMap<&str, u64> = BTreeMap::new();
     let mut promised: BTreeMap<&str, &serde_json::Value> = BTreeMap::new();
-    for event in events.iter().filter(|event| event.is(BACKUP, Kind::Ok)) {
+    for event in events.iter().filter(|event| event.kind == Kind::Ok && makes(event)) {
         match event.answered("snapshot").filter(|id| !id.is_empty()) {
             Some(id) => {
                 acknowledged.insert(id, event.index);
@@ -56,7 +67,8 @@ pub fn judge(events: &[Event]) -> Verdict {
             }
             Kind::Fail => {
                 let known_before = began.get(&process).zip(acknowledged.get(snapshot)).is_some_and(|(b, a)| a < b);
-                if known_before {
+                let may_be_gone = deleted.get(snapshot).is_some_and(|since| *since < event.index);
+                if known_before && !may_be_gone {
                     let why = event.error.as_deref().unwrap_or("no reason");
                     let (survives, away) = (promised[snapshot], away(events, event.index));
                     let when = format!("(survives {survives}; away: {away})");
@@ -66,7 +78,8 @@ pub fn judge(events: &[Event]) -> Verdict {
             Kind::Info => {}
         }
     }
-    for (snapshot, index) in acknowledged.iter().filter(|(snapshot, _)| !restored.contains(*snapshot)) {
+    let kept = acknowledged.iter().filter(|(snapshot, _)| !deleted.contains_key(*snapshot));
+    for (snapshot, index) in kept.filter(|(snapshot, _)| !restored.contains(*snapshot)) {
         evidence.push(format!("snapshot {snapshot}, acknowledged by event {index}, was not restored in the end"));
     }
     let shown: BTreeSet<&str> = events
@@ -83,6 +96,11 @@ pub fn judge(events: &[Event]) -> Verdict {
     let figures =
         format!("{} acknowledged, {} restored in the end, {compared} compared", acknowledged.len(), restored.len());
     Verdict::from_evidence(evidence, figures)
+}
+
+/// Whether it makes a snapshot of which the history knows what is in it.
+fn makes(event: &Event) -> bool {
+    event.f == BACKUP || (event.f == CHARGE && event.asked("digest").is_some())
 }
 
 /// The nodes that were under attack at an event, and had not all come back.
@@ -143,6 +161,25 @@ mod tests {
         assert_eq!(word(&kept), Word::Fail);
         let unavailable = [backup(Kind::Ok, "a", "1"), restore(Kind::Info, "a", "", true)];
         assert_eq!(word(&unavailable), Word::Fail);
+    }
+
+    #[test]
+    fn what_was_deleted_may_be_gone_from_then_on_and_not_before_nor_changed() {
+        let delete = |kind, label: &str| operation(kind, DELETE, &format!("id-{label}"), Value::Null, Value::Null);
+        let charge = |label: &str| {
+            let value = json!({ "snapshot": format!("id-{label}") });
+            operation(Kind::Ok, CHARGE, label, json!({ "digest": "1" }), value)
+        };
+        let (gone, there) = (restore(Kind::Fail, "a", "", true), restore(Kind::Ok, "a", "1", true));
+        for unsure in [Kind::Ok, Kind::Info] {
+            assert_eq!(word(&[charge("a"), delete(unsure, "a"), gone.clone()]), Word::Pass);
+            assert_eq!(word(&[charge("a"), delete(unsure, "a")]), Word::Pass);
+            assert_eq!(word(&[charge("a"), gone.clone(), delete(unsure, "a")]), Word::Fail, "not yet");
+            assert_eq!(word(&[charge("a"), delete(unsure, "a"), restore(Kind::Ok, "a", "2", true)]), Word::Fail);
+        }
+        assert_eq!(word(&[charge("a"), delete(Kind::Fail, "a"), gone.clone()]), Word::Fail, "that was refused");
+        assert_eq!(word(&[charge("a"), delete(Kind::Fail, "a"), there]), Word::Pass);
+        assert_eq!(word(&[charge("a")]), Word::Fail, "it was not restored");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! - History and leaves are one to one: each snapshot that was acknowledged has one leaf, and leaves of others are no more
 //!   than outcomes that nobody knows; so it is, counted by command, for decisions about vaults, locks, holds, ends, quotas.
 //!
-//! Leaves of the first listing (`start`) belong to nobody. An argument's `command` names a call's command, if it is another
+//! Leaves of the first listing (`start`) belong to nobody, and what is asked after the last one is nobody's business. An argument's `command` names a call's command, if it is another
 //! than its word's. Refusals are not counted: many leaves of them are one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,7 +58,7 @@ pub fn judge(events: &[Event]) -> Verdict {
         if let (Some(first), Some(last)) = (first, last) {
             let new = leaves(last).get(leaves(first).len()..).unwrap_or_default();
             count += new.len();
-            one_to_one(events, tenant, first, new, &mut evidence);
+            one_to_one(events, tenant, (first, last), new, &mut evidence);
         } else if evidence.is_empty() {
             return Verdict::Unknown(format!("the audit log of {tenant} was not listed at the start and in the end"));
         }
@@ -116,9 +116,22 @@ fn append_only(tenant: &str, earlier: &Call<'_>, later: &Call<'_>, evidence: &mu
     }
 }
 
-fn one_to_one(events: &[Event], tenant: &str, first: &Call<'_>, new: &[Value], evidence: &mut Vec<String>) {
-    let after_start = |call: &Call<'_>| call.tenant() == tenant && first.began() < call.began();
-    let commits: Vec<Call<'_>> = calls(events, &COMMITS).into_iter().filter(after_start).collect();
+/// How many streams a commit makes snapshots of, each with a leaf, beside the whole: none, if it is of one list only.
+fn streams(commit: &Call<'_>) -> usize {
+    let lists = commit.invoke.argument["elements"].as_object().map_or(0, serde_json::Map::len);
+    if 1 < lists { lists } else { 0 }
+}
+
+fn one_to_one(
+    events: &[Event],
+    tenant: &str,
+    (first, last): (&Call<'_>, &Call<'_>),
+    new: &[Value],
+    evidence: &mut Vec<String>,
+) {
+    let between =
+        |call: &Call<'_>| call.tenant() == tenant && first.began() < call.began() && call.began() < last.ended();
+    let commits: Vec<Call<'_>> = calls(events, &COMMITS).into_iter().filter(between).collect();
     let mut committed: BTreeMap<&str, usize> = BTreeMap::new();
     for snapshot in new.iter().filter(|leaf| leaf["event"] == "committed").filter_map(|leaf| leaf["snapshot"].as_str())
     {
@@ -133,9 +146,16 @@ fn one_to_one(events: &[Event], tenant: &str, first: &Call<'_>, new: &[Value], e
             evidence.push(format!("{}: snapshot {snapshot} of {tenant} has {count} leaves", call.name()));
         }
     }
-    let unknown = commits.iter().filter(|call| call.kind() == Kind::Info).count();
+    // Of a whole's streams nobody is told the ids.
+    let sum = |kind: Kind| commits.iter().filter(|call| call.kind() == kind).map(streams).sum::<usize>();
+    let unknown = commits.iter().filter(|call| call.kind() == Kind::Info).count() + sum(Kind::Info);
     let strange: Vec<&&str> = committed.keys().filter(|snapshot| !known.contains(*snapshot)).collect();
-    if unknown < strange.len() {
+    if strange.len() < sum(Kind::Ok) {
+        let (is, are) = (strange.len(), sum(Kind::Ok));
+        evidence
+            .push(format!("{tenant} has {is} leaves of streams, and {are} streams were committed with their wholes"));
+    }
+    if unknown + sum(Kind::Ok) < strange.len() {
         let (count, some) = (strange.len(), &strange[..strange.len().min(3)]);
         evidence.push(format!(
             "{tenant} has leaves of {count} snapshots that nobody was told of, {some:?} among them, and {unknown} backups \
@@ -147,7 +167,7 @@ fn one_to_one(events: &[Event], tenant: &str, first: &Call<'_>, new: &[Value], e
     let named = |event: &&Event| event.argument["command"].is_string();
     let other_words: BTreeSet<&str> = events.iter().filter(named).map(|event| event.f.as_str()).collect();
     let all: Vec<&str> = words.iter().copied().chain(other_words.into_iter().filter(|w| !words.contains(w))).collect();
-    for call in calls(events, &all).into_iter().filter(after_start) {
+    for call in calls(events, &all).into_iter().filter(between) {
         let by_word = match (call.invoke.f.as_str(), call.key()) {
             (LIMIT, "tenant") => Some("limit-tenant"),
             (f, _) => COMMANDS.iter().find(|(word, _)| *word == f).map(|(_, command)| *command),

@@ -13,8 +13,6 @@ use crate::world::Actor;
 
 /// The vault.
 pub const VAULT: &str = "bytes";
-/// The writer of `dev`.
-const WRITER: &str = "writer";
 /// So many clients share a limit.
 pub const CLIENTS: usize = 3;
 /// The limit, of logical bytes.
@@ -38,7 +36,6 @@ pub fn run(mut actor: Actor<'_>, number: usize, seed: u64) -> anyhow::Result<()>
     let mut random = Random::named(seed, &format!("bytes/{}/{number}", actor.tenant.tenant));
     let source = actor.scratch.join("source");
     std::fs::create_dir_all(&source).context("no scratch directory")?;
-    let path = source.to_str().context("the run's directory is not UTF-8")?.to_owned();
     let vault = actor.world.vault(VAULT);
     for count in 1_u32.. {
         actor.rest(REST_MS);
@@ -50,29 +47,16 @@ pub fn run(mut actor: Actor<'_>, number: usize, seed: u64) -> anyhow::Result<()>
         }
         // What nobody heard the end of takes room too.
         let prefix = format!("{}-bytes-{number}-", actor.tenant.open);
-        for gone in found(&mut actor, &vault, &prefix)? {
-            let operation = actor.operation(words::DELETE, &gone, Value::Null);
-            actor.ask(&operation, "admin", &["delete", &gone, "--reason", "jepsen"], |_| Value::Null)?;
+        let own = actor.shown(&vault)?.into_iter().filter(|one| one.label.starts_with(&prefix));
+        for gone in own {
+            actor.delete(&gone.snapshot)?;
         }
         // Bytes that nobody can compress, never the same: so much is charged at least.
         let bytes = LIMIT_BYTES / CLIENTS / 100 * (95 + random.below(11));
         let mut content = vec![0; bytes];
         random.fill(&mut content);
         std::fs::write(source.join("content"), content).context("cannot write a source")?;
-        let label = format!("{prefix}{count}");
-        let operation = actor.operation(words::CHARGE, &label, json!({ "vault": vault, "writer": WRITER }));
-        let arguments = ["backup", &path, "--vault", &vault, "--name", &label];
-        actor.ask(&operation, "writer", &arguments, |lines| {
-            let snapshot = lines.last().map_or(Value::Null, |done| done["snapshot"].clone());
-            json!({ "snapshot": snapshot, "logical_bytes": bytes })
-        })?;
+        actor.charge(&source, &vault, &format!("{prefix}{count}"), Some(bytes))?;
     }
     Ok(())
-}
-
-/// Snapshots of the vault whose labels begin so; none if nobody answers.
-fn found(actor: &mut Actor<'_>, vault: &str, prefix: &str) -> anyhow::Result<Vec<String>> {
-    let Answer::Done(lines) = actor.run("restorer", &["snapshots", "--vault", vault])? else { return Ok(Vec::new()) };
-    let own = lines.iter().filter(|line| line["name"].as_str().is_some_and(|name| name.starts_with(prefix)));
-    Ok(own.filter_map(|line| line["id"].as_str().map(str::to_owned)).collect())
 }

@@ -1,10 +1,8 @@
 //! A vault that is nearly full: several clients back up at its limit, some of them killed, while an administrator moves the
 //! limit and looks at what is charged.
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::client::Answer;
 use crate::grower::Grower;
 use crate::random::Random;
 use crate::words;
@@ -12,8 +10,6 @@ use crate::world::Actor;
 
 /// The vault.
 pub const VAULT: &str = "quota";
-/// The writer of `dev`.
-const WRITER: &str = "writer";
 /// The longest rest between two operations.
 const REST_MS: usize = 900;
 /// The first limit, and what each further one adds at most.
@@ -41,24 +37,12 @@ pub fn run(mut actor: Actor<'_>, number: usize, seed: u64) -> anyhow::Result<()>
         }
         if 1 < own.len() && actor.random.below(TURNS) == 0 {
             let gone = own.swap_remove(actor.random.below(own.len()));
-            let operation = actor.operation(words::DELETE, &gone, Value::Null);
-            actor.ask(&operation, "admin", &["delete", &gone, "--reason", "jepsen"], |_| Value::Null)?;
+            actor.delete(&gone)?;
             continue;
         }
         grower.plant()?;
         let label = format!("{}-charged-{number}-{count}", actor.tenant.open);
-        let operation = actor.operation(words::CHARGE, &label, json!({ "vault": vault, "writer": WRITER }));
-        let source = grower.root().to_str().context("the run's directory is not UTF-8")?.to_owned();
-        let arguments = ["backup", &source, "--vault", &vault, "--name", &label];
-        let answer = actor.ask(
-            &operation,
-            "writer",
-            &arguments,
-            |lines| json!({ "snapshot": lines.last().map_or(Value::Null, |done| done["snapshot"].clone()) }),
-        )?;
-        if let Answer::Done(lines) = answer {
-            own.extend(lines.last().and_then(|done| done["snapshot"].as_str()).map(str::to_owned));
-        }
+        own.extend(actor.charge(grower.root(), &vault, &label, None)?);
     }
     Ok(())
 }

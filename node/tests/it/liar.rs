@@ -3,10 +3,11 @@
 //!
 //! ```text
 //!   SDK ──TLS (a node's name)──▶ Liar ──mTLS (the SDK's own certificate)──▶ honest node
-//!          hidden, old, made up ◀──┘     every address that the honest node names is the liar's
+//!          hidden, old, made up ◀──┘     every address that the honest node names is the liar's;
+//!                                        or only the honest node's own, where one of many lies
 //! ```
 //!
-//! Not here: what the SDK must make of it (`lies.rs`); nodes that store badly (`losses.rs`).
+//! Not here: what the SDK must make of it (`lies.rs`, `lying_member.rs`); nodes that store badly (`losses.rs`).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -50,12 +51,17 @@ use crate::speaker::channel;
 /// No message is longer.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+/// What becomes of a message: the messages that are sent in its place.
+pub type Distortion = fn(Vec<u8>) -> Vec<Vec<u8>>;
+
 /// A lying node. It lies for as long as the runtime of its test runs.
 #[derive(Clone)]
 pub struct Liar(Arc<Inner>);
 
 struct Inner {
     at: SocketAddr,
+    /// The address of the honest node.
+    before: SocketAddr,
     honest: Channel,
     lies: Mutex<Lies>,
 }
@@ -68,6 +74,12 @@ struct Lies {
     answers: BTreeMap<String, Vec<u8>>,
     /// Snapshots that are not there.
     hidden: Vec<SnapshotId>,
+    /// The other members are honest, and one may ask them.
+    is_alone: bool,
+    /// What becomes of each message of a call.
+    distortions: BTreeMap<String, Distortion>,
+    /// How many messages were distorted.
+    distorted: u64,
 }
 
 impl Liar {
@@ -83,7 +95,7 @@ impl Liar {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("an address");
         let honest = channel(cluster, node, Door::Tenant, bearer).await;
-        let liar = Self(Arc::new(Inner { at, honest, lies: Mutex::default() }));
+        let liar = Self(Arc::new(Inner { at, before: node.tenant, honest, lies: Mutex::default() }));
         let incoming =
             futures_util::stream::unfold((listener, TlsAcceptor::from(Arc::new(config))), |(port, tls)| async {
                 loop {
@@ -128,15 +140,52 @@ impl Liar {
         self.lies().hidden.push(snapshot);
     }
 
+    /// From now on the other members' addresses are their own: this one lies alone.
+    pub fn is_alone(&self) {
+        self.lies().is_alone = true;
+    }
+
+    /// Sends something else in place of each message of a call, and counts from nothing how often it did.
+    pub fn distort(&self, call: &str, how: Distortion) {
+        let mut lies = self.lies();
+        lies.distortions.insert(call.to_owned(), how);
+        lies.distorted = 0;
+    }
+
+    /// How many messages were distorted.
+    pub fn distorted(&self) -> u64 {
+        self.lies().distorted
+    }
+
     /// Stops lying.
     pub fn repent(&self) {
         let mut lies = self.lies();
         lies.answers.clear();
         lies.hidden.clear();
+        lies.distortions.clear();
     }
 
     fn lies(&self) -> MutexGuard<'_, Lies> {
         self.0.lies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is said in place of an honest message.
+    fn says(&self, call: &str, message: Result<Vec<u8>, Status>) -> Vec<Result<Vec<u8>, Status>> {
+        let message = message.and_then(|message| self.said(call, message));
+        let distorted = message.map(|message| {
+            let mut lies = self.lies();
+            match lies.distortions.get(call).copied() {
+                Some(distortion) => {
+                    lies.distorted += 1;
+                    distortion(message)
+                }
+                None => vec![message],
+            }
+        });
+        match distorted {
+            Ok(messages) => messages.into_iter().map(Ok).collect(),
+            Err(status) => vec![Err(status)],
+        }
     }
 
     /// What is said in place of an honest answer.
@@ -152,8 +201,10 @@ impl Liar {
         match call {
             "Topology" => {
                 let mut reply = pb::TopologyReply::decode(&honest[..]).expect(reads);
+                let own = self.0.before.to_string();
                 let members = reply.shards.iter_mut().flat_map(|shard| &mut shard.members);
-                members.for_each(|member| member.endpoint = self.0.at.to_string());
+                let known = members.filter(|member| !lies.is_alone || member.endpoint == own);
+                known.for_each(|member| member.endpoint = self.0.at.to_string());
                 Ok(reply.encode_to_vec())
             }
             "ListSnapshots" => {
@@ -222,7 +273,7 @@ impl StreamingService<Vec<u8>> for Passing {
             let call = path.rsplit('/').next().unwrap_or_default().to_owned();
             let at = path.parse().map_err(|_| Status::unimplemented("no path"))?;
             let answered = honest.streaming(Request::new(asked), at, Raw).await?.into_inner();
-            let said = answered.map(move |message| message.and_then(|message| liar.said(&call, message)));
+            let said = answered.flat_map(move |message| futures_util::stream::iter(liar.says(&call, message)));
             Ok(Response::new(said.boxed()))
         })
     }

@@ -24,6 +24,7 @@ mod kept_sessions;
 mod liar;
 mod lies;
 mod losses;
+mod lying_member;
 mod paths;
 mod protocol;
 mod raw;
