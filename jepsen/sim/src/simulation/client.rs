@@ -55,11 +55,17 @@ pub(crate) async fn settle(caller: &mut Caller, number: u64, width: u16, lock_ms
         home: None,
         width,
     };
-    let placed = match caller.until_known(Ask::Operate(tenant::operator_command(number, body))).await? {
-        Outcome::Done(Done::TenantCreated { home, groups, set_version, .. }) => Placed { home, groups, set_version },
-        other => {
-            caller.say(format_args!("is not admitted: {other:?}"));
-            return Err(GaveUp);
+    let placed = loop {
+        match caller.until_known(Ask::Operate(tenant::operator_command(number, body.clone()))).await? {
+            Outcome::Done(Done::TenantCreated { home, groups, set_version, .. }) => {
+                break Placed { home, groups, set_version };
+            }
+            // whoever leads has not founded the cluster yet: an election took longer
+            Outcome::Refused(Refusal::NotFound) => tokio::time::sleep(Duration::from_secs(1)).await,
+            other => {
+                caller.say(format_args!("is not admitted: {other:?}"));
+                return Err(GaveUp);
+            }
         }
     };
     caller.say(format_args!("lives in group {} and {:?}", placed.home, placed.groups));
