@@ -27,7 +27,7 @@ use crate::disk::Disk;
 use crate::enclosed;
 use crate::force::Force;
 use crate::grower::Grower;
-use crate::history::{Ending, Operation, Recorder};
+use crate::history::{Ending, Event, Operation, Recorder};
 use crate::html;
 use crate::judges;
 use crate::measure;
@@ -183,7 +183,8 @@ fn attacked(campaign: &Campaign, host: &Host) -> anyhow::Result<bool> {
     }
     scan_everything(&cluster, &world, &dir, &clients_dir)?;
     if cluster.is_own() {
-        let rotten = host.attacks.contains(&Attack::RotState);
+        let spoils = |event: &Event| event.f == words::FAULT && event.key.as_deref() == Some(Attack::RotState.name());
+        let rotten = world.recorder.events().iter().any(spoils);
         for line in panics(&dir.join("nodes.log"), rotten)? {
             trouble(&world, "nodes.log", line);
         }
