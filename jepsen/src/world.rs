@@ -64,6 +64,14 @@ pub struct Acknowledged {
     pub snapshot: String,
 }
 
+impl Acknowledged {
+    /// A snapshot as a line of a listing has it.
+    pub fn of(tenant: &str, line: &Value) -> Option<Self> {
+        let (label, snapshot) = (line["name"].as_str()?.to_owned(), line["id"].as_str()?.to_owned());
+        Some(Self { tenant: tenant.to_owned(), label, snapshot })
+    }
+}
+
 /// One client: an identity, a directory of its own, a number that retires with an unknown outcome.
 pub struct Actor<'a> {
     /// What it shares.
@@ -186,11 +194,8 @@ impl Actor<'_> {
     pub fn shown(&mut self, vault: &str) -> anyhow::Result<Vec<Acknowledged>> {
         let answer = self.run("restorer", &["snapshots", "--vault", vault])?;
         let lines = if let Answer::Done(lines) = answer { lines } else { Vec::new() };
-        let shown = lines.iter().filter(|line| line["stream"].is_null()).filter_map(|line| {
-            let (label, snapshot) = (line["name"].as_str()?.to_owned(), line["id"].as_str()?.to_owned());
-            Some(Acknowledged { tenant: self.tenant.tenant.clone(), label, snapshot })
-        });
-        Ok(shown.collect())
+        let wholes = lines.iter().filter(|line| line["stream"].is_null());
+        Ok(wholes.filter_map(|line| Acknowledged::of(&self.tenant.tenant, line)).collect())
     }
 
     /// The digest of what a restore of this snapshot gives, or what was answered instead.

@@ -52,11 +52,7 @@ pub fn list(actor: &mut Actor<'_>, is_final: bool) -> anyhow::Result<Vec<Acknowl
         json!({ "labels": Value::Object(labels) })
     })?;
     let lines = if let Answer::Done(lines) = answer { lines } else { Vec::new() };
-    let shown = lines.iter().filter_map(|line| {
-        let (label, snapshot) = (line["name"].as_str()?.to_owned(), line["id"].as_str()?.to_owned());
-        Some(Acknowledged { tenant: actor.tenant.tenant.clone(), label, snapshot })
-    });
-    Ok(shown.collect())
+    Ok(lines.iter().filter_map(|line| Acknowledged::of(&actor.tenant.tenant, line)).collect())
 }
 
 /// Shows the names in a snapshot: they carry the sealed canary, and belong into the tenant's own transcript.
