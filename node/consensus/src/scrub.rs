@@ -6,11 +6,12 @@
 //! is right among replicas (the rules, with each tick).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strongroom_core::digest::{Recount, recorded};
 use strongroom_core::tables::{Halt, Table};
 use strongroom_host::lane::Lane;
+use tokio::time::Instant;
 
 use crate::health::{Death, run_shared};
 use crate::metrics;
