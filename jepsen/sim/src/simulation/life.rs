@@ -117,8 +117,8 @@ pub(crate) struct Shared {
     pub(crate) consensus: OnceLock<Consensus>,
     /// Which of its replicas take part.
     pub(crate) gate: OnceLock<Gate>,
-    /// Why the process ends itself.
-    pub(crate) fatal: Mutex<Option<String>>,
+    /// Why the process ends itself. Consensus has it too: with all of this it would keep itself, and its disk, in memory.
+    pub(crate) fatal: Arc<Mutex<Option<String>>>,
 }
 
 /// What answers others.
@@ -240,9 +240,9 @@ async fn serve(setup: Setup) -> Result<(), String> {
     };
     let data_dir = Path::new("/data");
     let fatal = {
-        let (shared, trace, who) = (Arc::clone(&shared), world.trace.clone(), Arc::clone(&who));
+        let (fatal, trace, who) = (Arc::clone(&shared.fatal), world.trace.clone(), Arc::clone(&who));
         Fatal::new(move |why| {
-            let mut fatal = shared.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut fatal = fatal.lock().unwrap_or_else(PoisonError::into_inner);
             if fatal.is_none() {
                 trace.say(now.ms(), &who, Weight::Event, format_args!("cannot go on: {why}"));
             }
