@@ -14,17 +14,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use strongroom_core::entry::{Entry, EntryCommand, NodeCommand};
 use strongroom_core::laws::{self, State};
 use strongroom_core::machine::{DIGEST_TABLE, Machine};
 use strongroom_core::query::{Answer, Query};
 use strongroom_core::tables::{Halt, Reads, Table, Tables};
 use strongroom_format::codec;
+use strongroom_format::command::{Body, Command};
 use strongroom_format::id::GroupId;
 
 use crate::simulation::clocks::Now;
 use crate::simulation::trace::{Trace, Weight};
 
-/// Laws are checked after so many entries of a group.
+/// Laws are checked after so many entries of a group, and after each that may let go of something.
 const LAWS_EVERY: u64 = 16;
 /// A running clock may be so much too fast, in millionths (I5), and reports are in whole milliseconds.
 pub(crate) const FAST_PPM: u64 = 200;
@@ -95,14 +97,14 @@ impl Ledger {
     }
 
     /// `true`: laws are due, at this entry.
-    fn applied(&self, watched: &Watched, index: u64, hash: [u8; 16], bytes: usize) -> bool {
+    fn applied(&self, watched: &Watched, index: u64, hash: [u8; 16], entry: &[u8]) -> bool {
         let mut inner = self.inner();
         let (group, now_ms) = (watched.group, watched.now.ms());
         let applied = inner.groups.entry(group).or_insert_with(|| Applied { began_ms: now_ms, ..Applied::default() });
         let known = *applied.at.entry(index).or_insert(hash);
         let is_first = applied.newest < index;
         applied.newest = applied.newest.max(index);
-        let due = is_first && index.is_multiple_of(LAWS_EVERY);
+        let due = is_first && (index.is_multiple_of(LAWS_EVERY) || may_let_go(entry));
         if is_first {
             inner.entries += 1;
             let short = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -110,7 +112,7 @@ impl Ledger {
                 now_ms,
                 &watched.who,
                 Weight::Detail,
-                format_args!("applies {index} of group {group}, {bytes} bytes: {short}"),
+                format_args!("applies {index} of group {group}, {} bytes: {short}", entry.len()),
             );
         }
         if known != hash {
@@ -163,7 +165,7 @@ impl Machine for Watched {
         }
         let mut hash = [0; 16];
         hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        if self.ledger.applied(self, index, hash, entry.len()) {
+        if self.ledger.applied(self, index, hash, entry) {
             let state = state(self.group, tables)?;
             let view = self.rules.query(tables, &codec::encode(&Query::Group))?;
             self.ledger.judge(self, state, codec::decode(&view).ok());
@@ -182,6 +184,20 @@ impl Machine for Watched {
     fn table_name(&self, table: Table) -> &'static str {
         self.rules.table_name(table)
     }
+}
+
+/// Whether an entry may remove a hold: laws of a step do not see one that went between two states with its snapshot.
+fn may_let_go(entry: &[u8]) -> bool {
+    let Ok(entry) = codec::decode::<Entry>(entry) else { return false };
+    entry.commands.iter().any(|command| match command {
+        EntryCommand::Client(signed)
+        | EntryCommand::Vouched(signed)
+        | EntryCommand::Attested { command: signed, .. } => {
+            codec::decode::<Command>(&signed.command).is_ok_and(|command| matches!(command.body, Body::Lock(_)))
+        }
+        EntryCommand::Node(NodeCommand::KeepPart(_)) => true,
+        EntryCommand::Node(_) | EntryCommand::Operator(_) | EntryCommand::Redeem(_) => false,
+    })
 }
 
 /// All rows of the rules.

@@ -4,18 +4,19 @@
 
 use strongroom_format::lock::LockMode;
 
-use crate::clock::ClockRow;
+use crate::laws::locked_snapshots_stay::is_kept_throughout;
 use crate::laws::state::{State, holds};
 use crate::shard::lock_rows::{Lock, LockRow};
-use crate::shard::locks;
+use crate::shard::locks::{self, BEGIN_AFTER_MS};
 use crate::shard::rows::PartRow;
 
 pub(crate) fn check_step(before: &State, after: &State) -> Result<(), String> {
-    let (earlier, later) = (clock(before)?, clock(after)?);
+    let (earlier, later) = (before.clock()?, after.clock()?);
     for (tenant, (snapshot,), was) in before.each::<LockRow>()? {
         let is = after.one_of::<LockRow>(tenant, &(snapshot,))?;
         let Some(is) = is else {
-            holds(locks::is_locked(Some(&was), later.clock_ms).is_none(), || format!("what keeps {snapshot} is gone"))?;
+            let kept = is_kept_throughout(Some(&was), &earlier, &later);
+            holds(!kept, || format!("what keeps {snapshot} is gone"))?;
             continue;
         };
         holds(was.version <= is.version, || format!("what keeps {snapshot} went back to {}", is.version))?;
@@ -33,7 +34,7 @@ pub(crate) fn check_step(before: &State, after: &State) -> Result<(), String> {
         let cut = is.lock.is_none_or(|is| is.begins_ms == lock.begins_ms || lock.begins_ms.is_none());
         holds(grew || (may_weaken && cut), || format!("the lock of {snapshot} shrank: {was:?} became {is:?}"))?;
         if let (None, Some(Lock { begins_ms: Some(begins_ms), .. })) = (lock.begins_ms, is.lock) {
-            let early = earlier.began_unix_ms.saturating_add(earlier.elapsed_ms).saturating_add(2_000);
+            let early = earlier.began_unix_ms.saturating_add(earlier.elapsed_ms).saturating_add(BEGIN_AFTER_MS);
             holds(early <= begins_ms, || format!("the lock of {snapshot} began at {begins_ms}, before {early}"))?;
         }
     }
@@ -45,9 +46,4 @@ fn has_grown(was: &Lock, is: &Lock) -> bool {
         && was.terms.length_ms <= is.terms.length_ms
         && was.until_unix_ms <= is.until_unix_ms
         && (was.begins_ms.is_none() || was.begins_ms == is.begins_ms)
-}
-
-fn clock(state: &State) -> Result<ClockRow, String> {
-    let row = state.shared::<ClockRow>()?.pop().map(|(_, row)| row);
-    Ok(row.unwrap_or_else(|| ClockRow::founded(0)))
 }

@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use strongroom_format::codec;
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
 
-use crate::clock::ClockRow;
+use crate::laws::locked_snapshots_stay::is_kept_throughout;
 use crate::laws::state::{State, holds};
 use crate::shard::keep::{Calendar as _, PERIODS};
 use crate::shard::lock_rows::{KeptRow, LockRow};
-use crate::shard::locks;
 use crate::shard::rows::{LeafRow, PinRow, SnapshotRow, SnapshotState, TenantRow, TicketRow, TicketState, VaultRow};
 
 pub(crate) fn check(before: &State, after: &State) -> Result<(), String> {
@@ -27,7 +26,7 @@ pub(crate) fn check(before: &State, after: &State) -> Result<(), String> {
     if ended_by_policy.is_empty() {
         return Ok(());
     }
-    let clock_ms = after.shared::<ClockRow>()?.pop().map_or(0, |(_, clock)| clock.clock_ms);
+    let (earlier_clock, clock) = (before.clock()?, after.clock()?);
     let locks: BTreeMap<_, LockRow> =
         before.each::<LockRow>()?.into_iter().map(|(tenant, (snapshot,), row)| ((tenant, snapshot), row)).collect();
     let pinned: BTreeSet<_> =
@@ -62,7 +61,7 @@ pub(crate) fn check(before: &State, after: &State) -> Result<(), String> {
         let SnapshotState::Committed(committed) = was.state else { continue };
         let goes = |why: bool, what: &str| holds(why, || format!("a policy ended {snapshot}, {what}"));
         let lock = locks.get(&(tenant, snapshot));
-        goes(locks::is_locked(lock, clock_ms).is_none(), "which was locked or held")?;
+        goes(!is_kept_throughout(lock, &earlier_clock, &clock), "which was locked or held")?;
         goes(lock.is_some_and(|lock| lock.behind.is_empty()), "with which a shard was behind")?;
         goes(!pinned.contains(&(tenant, snapshot)), "which somebody read")?;
         goes(tenants.get(&tenant).is_some_and(TenantRow::is_active), "of a tenant that may do nothing")?;
@@ -83,7 +82,7 @@ pub(crate) fn check(before: &State, after: &State) -> Result<(), String> {
         for (bit, period) in (0..).zip(PERIODS) {
             let promise_ms = period.promise_ms(&policy.keep);
             let until_ms = promise_ms.and_then(|promise_ms| committed.committed_clock_ms.checked_add(promise_ms));
-            let over = until_ms.is_some_and(|until_ms| until_ms <= clock_ms);
+            let over = until_ms.is_some_and(|until_ms| until_ms <= clock.clock_ms);
             goes(committed.firsts & (1 << bit) == 0 || over, "the first of a period")?;
         }
         let record =

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use strongroom_format::codec;
 use strongroom_format::id::{GroupId, ReplicaId, TenantId};
 
+use crate::clock::ClockRow;
 use crate::cluster;
 use crate::key::{Key, KeyPart};
 use crate::row::Row;
@@ -60,6 +61,11 @@ impl State {
             Ok((key, decode(value)?))
         })
         .collect()
+    }
+
+    /// The compliance clock; one that stands at nothing where there is none yet.
+    pub(crate) fn clock(&self) -> Result<ClockRow, String> {
+        Ok(self.shared::<ClockRow>()?.pop().map_or_else(|| ClockRow::founded(0), |(_, row)| row))
     }
 
     /// Who votes in the group.

@@ -28,7 +28,7 @@ pub const LOCK_MS_MAX: u64 = 200 * 366 * 86_400_000;
 /// At most so many locks begin at one tick; the others begin later, which only makes them longer.
 pub const BEGIN_PER_TICK: usize = 256;
 /// A lock begins so long after `E`: what a false vote can push it by (DESIGN.md §7.2).
-const BEGIN_AFTER_MS: u64 = 2_000;
+pub(crate) const BEGIN_AFTER_MS: u64 = 2_000;
 /// A lock begins at this tick behind its commit: the first may carry reports that were made before.
 const BEGIN_TICKS: u64 = 2;
 
