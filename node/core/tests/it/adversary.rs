@@ -16,7 +16,7 @@ use strongroom_core::voters::VoterView;
 use strongroom_format::id::GroupId;
 use strongroom_format::outcome::{Done, Outcome};
 
-use crate::group::{BEGAN_MS, HOUR_MS, MINUTE_MS, done, epoch, fixed, signing_key};
+use crate::group::{BEGAN_MS, HOUR_MS, MINUTE_MS, cases, done, epoch, fixed, signing_key};
 use crate::tenant::OPERATOR;
 use crate::world::{World, genesis, issue_node_body, redeem_node};
 
@@ -351,7 +351,7 @@ fn adversary(nodes: usize, group: GroupId, steps: &[Step]) -> Result<(), TestCas
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 400, ..cases(64) })]
 
     #[test]
     fn n68_n125_n126_nothing_moves_time_ahead_of_true_time_in_a_shard_of_three(

@@ -14,7 +14,7 @@ use strongroom_format::id::{GroupId, RulesVersion};
 use strongroom_format::outcome::{Outcome, Refusal};
 
 use crate::backup::back_up;
-use crate::group::{Group, refused};
+use crate::group::{Group, cases, refused};
 use crate::tenant::WRITER;
 use crate::world::{World, genesis};
 
@@ -102,7 +102,7 @@ fn lived_in() -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn n81_arbitrary_bytes_are_answered_and_change_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

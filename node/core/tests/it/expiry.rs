@@ -24,7 +24,7 @@ use strongroom_format::policy_view::{Fate, PreviewPlace, Previewed};
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
 
 use crate::backup::Backup;
-use crate::group::{HOUR_MS, MINUTE_MS, done, refused};
+use crate::group::{HOUR_MS, MINUTE_MS, cases, done, refused};
 use crate::tenant::{ADMIN, LEGAL, OTHER_WRITER, RESTORER, WRITER};
 use crate::world::{Session, World};
 
@@ -535,7 +535,7 @@ fn play(steps: &[Step]) -> (usize, Play) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..cases(48) })]
 
     /// Random policies, commits, locks, holds, restores, deletions and times: the dry run says what goes, nothing kept goes
     /// (the laws run after every entry), and the same log gives the same rows.

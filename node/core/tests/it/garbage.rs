@@ -12,7 +12,7 @@ use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::tree::Node;
 
 use crate::backup::{Backup, Piece, back_up, id_of, inner, leaf};
-use crate::group::{HOUR_MS, MINUTE_MS, done, refused};
+use crate::group::{HOUR_MS, MINUTE_MS, cases, done, refused};
 use crate::tenant::{ADMIN, OTHER_WRITER, WRITER};
 use crate::world::World;
 
@@ -437,7 +437,7 @@ impl Play {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 300, ..cases(64) })]
 
     /// N65, I10.
     #[test]

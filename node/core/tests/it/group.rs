@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use proptest::prelude::ProptestConfig;
 use strongroom_core::claims::{Claim, Statement};
 use strongroom_core::cluster::ClusterMachine;
 use strongroom_core::electorates::Electorate;
@@ -22,6 +23,12 @@ use strongroom_format::outcome::{Done, Outcome, Refusal};
 use strongroom_format::sign::SigningKey;
 
 use crate::counted::Counted;
+
+/// How many cases a property gets: so many, or as many as `PROPTEST_CASES` says.
+pub fn cases(few: u32) -> ProptestConfig {
+    let said = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() { said } else { ProptestConfig { cases: few, ..said } }
+}
 
 /// `N` bytes that look random and are the same for ever: BLAKE3 of the name.
 pub fn fixed<const N: usize>(name: &str) -> [u8; N] {

@@ -16,7 +16,7 @@ use strongroom_format::outcome::Outcome;
 use strongroom_format::policy_view::LockView;
 
 use crate::backup::back_up;
-use crate::group::{BEGAN_MS, HOUR_MS};
+use crate::group::{BEGAN_MS, HOUR_MS, cases};
 use crate::tenant::{ADMIN, AUDITOR, LEGAL, RESTORER, WRITER};
 use crate::world::World;
 
@@ -63,7 +63,7 @@ fn view(world: &World, snapshot: SnapshotId) -> LockView {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn i4_locks_only_grow_and_holds_dominate(steps in steps()) {

@@ -10,7 +10,7 @@ use strongroom_format::outcome::{Outcome, Refusal};
 use strongroom_format::receipt::{AuditEvent, AuditRecord};
 
 use crate::backup::back_up;
-use crate::group::{MINUTE_MS, done, identity, refused};
+use crate::group::{MINUTE_MS, cases, done, identity, refused};
 use crate::tenant::{ADMIN, RESTORER, WRITER};
 use crate::world::World;
 
@@ -221,7 +221,7 @@ fn n145_every_refusal_is_in_the_log_alone_or_counted_whatever_kinds_are_mixed_an
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(cases(64))]
 
     /// Every earlier log is a beginning of every later one, and every leaf is in every log that is long enough.
     #[test]

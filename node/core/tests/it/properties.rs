@@ -17,7 +17,7 @@ use strongroom_format::role::{Plane, Role};
 use strongroom_format::statement::issuer_digest;
 
 use crate::backup::{Backup, Piece, id_of, inner, leaf};
-use crate::group::{MINUTE_MS, claim, done, identity, signing_key};
+use crate::group::{MINUTE_MS, cases, claim, done, identity, signing_key};
 use crate::tenant::{ADMIN, OFFICER, OPERATOR, RESTORER, issue_body};
 use crate::world::{Session, World, issue_node_body, rebuild_request, redeem_node};
 
@@ -800,7 +800,7 @@ fn replays(play: &Play) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 400, ..cases(96) })]
 
     #[test]
     fn laws_hold_after_any_commands_and_shards_agree(steps in steps(false)) {

@@ -18,7 +18,7 @@ use strongroom_format::receipt::{AuditEvent, AuditRecord};
 use strongroom_format::role::Role;
 
 use crate::backup::{Backup, back_up};
-use crate::group::{HOUR_MS, done, fixed, identity, refused};
+use crate::group::{HOUR_MS, cases, done, fixed, identity, refused};
 use crate::tenant::{ADMIN, OTHER_WRITER, RESTORER, WRITER};
 use crate::world::{Session, World};
 
@@ -701,7 +701,7 @@ fn play(steps: &[Step]) -> Play {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..cases(48) })]
 
     /// The laws are checked after every entry; in the end all shards agree, and all replicas.
     #[test]
