@@ -555,6 +555,14 @@ impl Consensus {
         self.group(id).is_some_and(|group| group.leads())
     }
 
+    /// Whether this node's replica leads and nobody led before it: then it remembers of everybody who acknowledged anything
+    /// in the group that they did ([`Self::known_of`]).
+    pub fn leads_since_founding(&self, id: GroupId) -> bool {
+        self.group(id).is_some_and(|group| {
+            group.leads() && group.log.look(|log| log.first_led_term() == Some(log.durable_vote_term()))
+        })
+    }
+
     /// The groups that this node leads, as far as it knows.
     pub fn led(&self) -> Vec<GroupId> {
         let groups = lock(&self.inner.groups);

@@ -20,8 +20,8 @@ use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId, Signature};
 use crate::error::PeerError;
 use crate::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use crate::message::{
-    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed,
-    Queried, RaftClass, RaftMessage, SignedReport,
+    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, Known, Proposed, Queried,
+    RaftClass, RaftMessage, SignedReport,
 };
 use crate::serve::Calls;
 
@@ -60,7 +60,7 @@ pub enum Reply {
     SignClaims(Result<Vec<Option<Signature>>, WordFault>),
     PutFragment(Result<(), PutFault>),
     GetFragments(VecDeque<(u32, Result<FragmentFound, FetchFault>)>),
-    Known(Result<KnownPosition, WordFault>),
+    Known(Result<Known, WordFault>),
     Report(Result<SignedReport, WordFault>),
     Ping(About),
 }
@@ -163,7 +163,7 @@ impl Through {
         Ok(expect!(self, Question::GetFragments(wanted), GetFragments))
     }
 
-    pub(crate) async fn known(&self, group: GroupId, replica: ReplicaId) -> Result<KnownPosition, PeerError> {
+    pub(crate) async fn known(&self, group: GroupId, replica: ReplicaId) -> Result<Known, PeerError> {
         self.word(expect!(self, Question::Known { group, replica }, Known))
     }
 

@@ -139,6 +139,17 @@ pub struct KnownPosition {
     pub last_index: u64,
 }
 
+/// What a node knows of another node's replica of a group that both are in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// How far that replica was durable, at least. Zeros: nothing is known of it.
+    pub of_it: KnownPosition,
+    /// How far the node's own replica is.
+    pub own: KnownPosition,
+    /// The node's own replica leads and nobody led before it: whoever acknowledged anything in the group is known to it.
+    pub leads_since_founding: bool,
+}
+
 /// A tenant's audit log at one moment, for a voter to sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointWanted {

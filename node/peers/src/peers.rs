@@ -34,8 +34,8 @@ use crate::health::Health;
 use crate::incoming::Purpose;
 use crate::medium::{Medium, Through};
 use crate::message::{
-    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, PeerNode,
-    Proposed, Queried, RaftClass, RaftMessage, SignedReport,
+    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, Known, PeerNode, Proposed,
+    Queried, RaftClass, RaftMessage, SignedReport,
 };
 use crate::metrics::{self, Kind};
 use crate::pipe::{Dialogue, Pipe, PipeLoop};
@@ -397,7 +397,7 @@ impl Peers {
         Ok(Fragments { incoming, node, each_max })
     }
 
-    /// Asks how far a node knows this node's replica of a group to have been durable. Suspect nodes are asked too: whoever
+    /// Asks what a node knows of this node's replica of a group. Suspect nodes are asked too: whoever
     /// asks has just started and has heard of nobody.
     pub async fn known(
         &self,
@@ -405,7 +405,7 @@ impl Peers {
         group: GroupId,
         replica: ReplicaId,
         deadline: Duration,
-    ) -> Result<KnownPosition, PeerError> {
+    ) -> Result<Known, PeerError> {
         let node = self.0.node(node)?;
         let asked = async {
             match &node.way {

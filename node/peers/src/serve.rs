@@ -29,8 +29,8 @@ use crate::dial::{GET_FRAGMENTS, MESSAGE_BYTES_MAX, PUT_FRAGMENTS};
 use crate::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use crate::incidents::Incidents;
 use crate::message::{
-    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed,
-    Queried, RaftMessage, SignedReport,
+    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, Known, Proposed, Queried,
+    RaftMessage, SignedReport,
 };
 use crate::metrics::Incident;
 use crate::wire;
@@ -80,8 +80,8 @@ pub trait Calls: Send + Sync + 'static {
         wanted: FragmentsWanted,
     ) -> BoxStream<'static, (u32, Result<FragmentFound, FetchFault>)>;
 
-    /// How far `from`'s replica of a group is known here to have been durable.
-    async fn known(&self, from: NodeName, group: GroupId, replica: ReplicaId) -> Result<KnownPosition, WordFault>;
+    /// What is known here of `from`'s replica of a group.
+    async fn known(&self, from: NodeName, group: GroupId, replica: ReplicaId) -> Result<Known, WordFault>;
 
     /// This node's report for the tick behind `previous`, for the group's leader.
     async fn report(

@@ -11,8 +11,8 @@ use tonic::Status;
 
 use crate::fault::FetchFault;
 use crate::message::{
-    CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed, Queried,
-    RaftMessage, SignedReport,
+    CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, Known, KnownPosition, Proposed,
+    Queried, RaftMessage, SignedReport,
 };
 
 /// A field is missing or outside its range.
@@ -69,19 +69,26 @@ pub(crate) fn digest(digest: Digest) -> Bytes {
     Bytes::copy_from_slice(digest.as_bytes())
 }
 
-pub(crate) fn known_reply(known: Result<KnownPosition, String>) -> v1::KnownReply {
+pub(crate) fn known_reply(known: Result<Known, String>) -> v1::KnownReply {
     use v1::known_reply::How;
-    let how = match known {
-        Ok(KnownPosition { vote_term, last_index }) => How::Position(v1::Position { vote_term, last_index }),
-        Err(why) => How::NotYet(why),
-    };
-    v1::KnownReply { how: Some(how) }
+    let position = |KnownPosition { vote_term, last_index }| v1::Position { vote_term, last_index };
+    match known {
+        Ok(Known { of_it, own, leads_since_founding }) => {
+            v1::KnownReply { how: Some(How::Position(position(of_it))), own: Some(position(own)), leads_since_founding }
+        }
+        Err(why) => v1::KnownReply { how: Some(How::NotYet(why)), ..v1::KnownReply::default() },
+    }
 }
 
-pub(crate) fn known(reply: v1::KnownReply) -> Result<KnownPosition, String> {
+pub(crate) fn known(reply: v1::KnownReply) -> Result<Known, String> {
     use v1::known_reply::How;
+    let position = |v1::Position { vote_term, last_index }| KnownPosition { vote_term, last_index };
     match reply.how {
-        Some(How::Position(v1::Position { vote_term, last_index })) => Ok(KnownPosition { vote_term, last_index }),
+        Some(How::Position(of_it)) => Ok(Known {
+            of_it: position(of_it),
+            own: position(reply.own.unwrap_or_default()),
+            leads_since_founding: reply.leads_since_founding,
+        }),
         Some(How::NotYet(why)) => Err(why),
         None => Err("an answer of an unknown kind".into()),
     }
@@ -414,11 +421,15 @@ mod tests {
 
     #[test]
     fn words_about_voters_survive_the_way_and_what_is_none_is_asked_again() {
-        let position = KnownPosition { vote_term: 3, last_index: 9 };
-        for word in [Ok(position), Ok(KnownPosition::default()), Err("not here".to_owned())] {
+        let known_of = Known {
+            of_it: KnownPosition { vote_term: 3, last_index: 9 },
+            own: KnownPosition { vote_term: 4, last_index: 8 },
+            leads_since_founding: true,
+        };
+        for word in [Ok(known_of), Ok(Known::default()), Err("not here".to_owned())] {
             assert_eq!(known(known_reply(word.clone())), word);
         }
-        assert!(known(v1::KnownReply { how: None }).is_err());
+        assert!(known(v1::KnownReply::default()).is_err());
         let signed = SignedReport { facts: Bytes::from_static(b"facts"), signature: Signature([7; 64]) };
         for word in [Ok(signed.clone()), Err("behind".to_owned())] {
             assert_eq!(report(report_reply(word.clone())), word);

@@ -5,15 +5,23 @@
 //!   started ─▶ every other voter: how far was I durable? ─▶ it and those who answered: a majority?
 //!                  ▲ again, until then                        ├ somebody knows more than the own log has ─▶ lost
 //!                  └──────────────────────────────────────────┴ nobody does ─▶ admitted; founded, if the group is new
+//!   admitted ─▶ those who have not answered are asked on ─▶ somebody knows more than the own log has ─▶ lost
 //! ```
 //!
 //! Promises: until it is admitted a replica answers no Raft message and never stands; a replica whose disk was put back
 //! does not vote again; answers are given before the asked replica is admitted itself, so that a whole cluster can start.
-//! A majority is enough, but all are waited for a moment: whoever led remembers most.
+//! A majority is enough, but all are waited for a moment: whoever led remembers most. It may be the one who could not be
+//! reached, so whoever has not answered is asked on.
 //! More is known of a replica than its log has, if a later vote is, or in the term of its own vote a later entry. What was
 //! known of it in an earlier term says nothing: the log has it, or lost it lawfully, because the later vote is behind it.
+//!
+//! A founding member whose log is empty was never reached, or was wiped, and its own vote must not stand for what it has
+//! forgotten. So it needs a majority *besides* itself (one of them has whatever it helped to commit), and where their logs
+//! are not empty it is lost, unless a leader before whom nobody led knows that it acknowledged nothing.
+//!
 //! Not here: what becomes of a lost replica (`rebuild.rs`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use strongroom_consensus::group::Position;
@@ -21,7 +29,7 @@ use strongroom_consensus::groups::Consensus;
 use strongroom_core::query::{Answer, Query};
 use strongroom_format::id::{GroupId, NodeName, ReplicaId};
 use strongroom_peers::fault::WordFault;
-use strongroom_peers::message::KnownPosition;
+use strongroom_peers::message::{Known, KnownPosition};
 use strongroom_peers::peers::Peers;
 use tokio::time::Instant;
 
@@ -34,8 +42,12 @@ use crate::topology::{InForce, Topology};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// An answer takes no longer.
 const WITHIN: Duration = Duration::from_secs(1);
-/// Where a majority has answered, the others are waited for so long since the first asking.
+/// Where enough have answered, the others are waited for so long since the first asking.
 const ALL_WITHIN: Duration = Duration::from_secs(1);
+/// The same for a founding member whose log is empty: nodes do not all start at once, and whoever comes later may be lost.
+const FOUNDERS_WITHIN: Duration = Duration::from_secs(5);
+/// How often those are asked on who have not answered yet, once a replica is admitted.
+const ASK_ON_EVERY: Duration = Duration::from_secs(2);
 
 /// What this node remembers of other nodes' replicas. Clones are the same.
 #[derive(Clone)]
@@ -51,14 +63,17 @@ impl Memory {
         Self { consensus, reads, topology }
     }
 
-    /// How far `replica` is known to have been durable, for its own node only (N95).
-    pub async fn known(&self, from: &NodeName, group: GroupId, replica: ReplicaId) -> Result<KnownPosition, WordFault> {
+    /// What is known of `replica`, for its own node only (N95).
+    pub async fn known(&self, from: &NodeName, group: GroupId, replica: ReplicaId) -> Result<Known, WordFault> {
         let topology = self.topology.now();
         if topology.replica(group, from) != Some(replica) {
             return Err(WordFault::NotAMember);
         }
         let not_here = || WordFault::NotYet { why: "the group does not run here".into() };
+        // Asked first: a lead that ends later has remembered what it was told until then.
+        let leads_since_founding = self.consensus.leads_since_founding(group);
         let remembered = self.consensus.known_of(group, replica).ok_or_else(not_here)?;
+        let own = self.consensus.position(group).ok_or_else(not_here)?;
         let reported = match self.reads.local(group, &Query::Group).await {
             Ok(Answer::Group(view)) => {
                 let voter = view.voters.into_iter().find(|voter| voter.replica == replica);
@@ -67,9 +82,13 @@ impl Memory {
             Ok(_) | Err(_) => return Err(not_here()),
         };
         let reported = reported.map(|row| Position { vote_term: row.vote_term, last_index: row.durable_index });
-        let Position { vote_term, last_index } = remembered.max(reported.unwrap_or_default());
-        Ok(KnownPosition { vote_term, last_index })
+        let of_it = said(remembered.max(reported.unwrap_or_default()));
+        Ok(Known { of_it, own: said(own), leads_since_founding })
     }
+}
+
+fn said(Position { vote_term, last_index }: Position) -> KnownPosition {
+    KnownPosition { vote_term, last_index }
 }
 
 /// See the head of the file.
@@ -93,62 +112,96 @@ enum Verdict {
     Wait,
     /// Nobody knows anything newer.
     Admit,
-    /// Somebody does.
-    RolledBack { known: Known },
+    /// Somebody does, or nobody can say that it promised nothing.
+    RolledBack { why: String },
 }
 
-/// An answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
-    node: NodeName,
-    position: KnownPosition,
+/// The asking of one replica since it started.
+struct Round {
+    began: Instant,
+    asked: Option<Instant>,
+    /// Who has answered. A replica that answers nobody promises nothing more, so an older answer counts on.
+    heard: BTreeMap<NodeName, Known>,
+}
+
+/// A replica that asks.
+#[derive(Clone, Copy, Debug)]
+struct Asking {
+    own: Position,
+    /// It counts as one of the voters.
+    counts: bool,
+    /// It may be one of those with which the group was made, with a vote or without.
+    may_found: bool,
+    /// It has asked for so long.
+    since: Duration,
 }
 
 impl Admit {
     /// Runs for ever.
     pub async fn run(self) {
-        let mut since = std::collections::BTreeMap::new();
+        let mut rounds: BTreeMap<(GroupId, ReplicaId), Round> = BTreeMap::new();
         loop {
             let asking = self.gate.asking();
-            since.retain(|name, _| asking.contains(name));
-            let rounds = asking.into_iter().map(|(group, replica)| {
-                let began = *since.entry((group, replica)).or_insert_with(Instant::now);
-                self.round(group, replica, began)
+            rounds.retain(|(group, replica), _| {
+                asking.contains(&(*group, *replica)) || self.gate.is_admitted(*group, *replica)
             });
-            futures_util::future::join_all(rounds.collect::<Vec<_>>()).await;
+            for name in asking {
+                let began = Instant::now();
+                rounds.entry(name).or_insert_with(|| Round { began, asked: None, heard: BTreeMap::new() });
+            }
+            let due = rounds.iter_mut().filter(|((group, replica), round)| {
+                let is_admitted = self.gate.is_admitted(*group, *replica);
+                !is_admitted || round.asked.is_none_or(|asked| ASK_ON_EVERY <= asked.elapsed())
+            });
+            let all = due.map(async |((group, replica), round)| self.round(*group, *replica, round).await);
+            futures_util::future::join_all(all).await;
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn round(&self, group: GroupId, replica: ReplicaId, began: Instant) {
+    async fn round(&self, group: GroupId, replica: ReplicaId, round: &mut Round) {
         let topology = self.topology.now();
         // What this node knows of the members is older than its replica, or newer: it will be told.
         if topology.replica(group, &self.me) != Some(replica) {
             return;
         }
-        let Some(own) = self.consensus.position(group) else { return };
         let voters = topology.voters_of(group);
-        let others = voters.iter().filter(|node| **node != self.me);
-        let asked = others.map(async |node| {
-            let position = self.peers.known(node, group, replica, WITHIN).await;
-            let position = position.inspect_err(|fault| tracing::debug!(%group, %replica, %fault, "no word about us"));
-            Some(Known { node: node.clone(), position: position.ok()? })
+        let others: Vec<&NodeName> = voters.iter().filter(|node| **node != self.me).collect();
+        let is_admitted = self.gate.is_admitted(group, replica);
+        // Until it is admitted, whoever has answered may have become able to say more.
+        let unheard = others.iter().filter(|node| !is_admitted || !round.heard.contains_key(**node));
+        let asked = unheard.map(async |&node| {
+            let known = self.peers.known(node, group, replica, WITHIN).await;
+            let known = known.inspect_err(|fault| tracing::debug!(%group, %replica, %fault, "no word about us"));
+            Some((node.clone(), known.ok()?))
         });
-        let answers: Vec<Known> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
-        match judge(&own, &voters, &self.me, &answers, ALL_WITHIN <= began.elapsed()) {
-            Verdict::Wait => {}
-            Verdict::RolledBack { known } => {
-                let KnownPosition { vote_term, last_index } = known.position;
-                let why = format!(
-                    "node {} knows term {vote_term} and entry {last_index} of it, its log has term {} and entry {}",
-                    known.node, own.vote_term, own.last_index
-                );
-                tracing::error!(%group, %replica, why, "ROLLBACK_DETECTED: this replica does not vote again");
-                if self.gate.lose(group, replica, Loss::RolledBack { why }) {
-                    metrics::rollback_detected();
-                }
+        let answers = futures_util::future::join_all(asked).await;
+        round.heard.extend(answers.into_iter().flatten());
+        round.heard.retain(|node, _| others.contains(&node));
+        round.asked = Some(Instant::now());
+        // Looked at behind the answers: what they know of it was on its disk by then.
+        let Some(own) = self.consensus.position(group) else { return };
+        if is_admitted {
+            if let Some(why) = newer(&own, &round.heard) {
+                self.lose(group, replica, why);
             }
+            return;
+        }
+        let members = topology.members_of(group);
+        let may_found = members.contains_key(&replica) && members.keys().all(|member| replica.0 >> 8 <= member.0 >> 8);
+        let counts = others.len() < voters.len();
+        let asking = Asking { own, counts, may_found, since: round.began.elapsed() };
+        match judge(&asking, others.len(), &round.heard) {
+            Verdict::Wait => {}
+            Verdict::RolledBack { why } => self.lose(group, replica, why),
             Verdict::Admit => self.let_in(group, replica, &topology).await,
+        }
+    }
+
+    fn lose(&self, group: GroupId, replica: ReplicaId, why: String) {
+        tracing::error!(%group, %replica, why, "ROLLBACK_DETECTED: this replica does not vote again");
+        if self.gate.lose(group, replica, Loss::RolledBack { why }) {
+            metrics::rollback_detected();
         }
     }
 
@@ -183,90 +236,172 @@ fn are_founders(group: GroupId, topology: &Topology) -> bool {
         && (group != GroupId::CLUSTER || first == Some(0))
 }
 
-/// What follows from the answers. A replica that has no vote counts for none.
-fn judge(own: &Position, voters: &[NodeName], me: &NodeName, answers: &[Known], all_were_waited_for: bool) -> Verdict {
-    let newer = |known: &&Known| {
-        let KnownPosition { vote_term, last_index } = known.position;
-        *own < Position { vote_term, last_index }
-    };
-    let answered = answers.iter().filter(|known| voters.contains(&known.node)).count();
-    let counted = answered + usize::from(voters.contains(me));
-    if counted <= voters.len() / 2 {
+/// Says who of those who answered knows more of a replica than its log has.
+fn newer(own: &Position, heard: &BTreeMap<NodeName, Known>) -> Option<String> {
+    heard.iter().find_map(|(node, known)| {
+        let KnownPosition { vote_term, last_index } = known.of_it;
+        (*own < Position { vote_term, last_index }).then(|| {
+            format!(
+                "node {node} knows term {vote_term} and entry {last_index} of it, its log has term {} and entry {}",
+                own.vote_term, own.last_index
+            )
+        })
+    })
+}
+
+/// What follows from what those of `others` voters say who have answered.
+fn judge(asking: &Asking, others: usize, heard: &BTreeMap<NodeName, Known>) -> Verdict {
+    let is_empty_founder = asking.may_found && asking.own == Position::default();
+    let itself = usize::from(asking.counts);
+    let majority = (others + itself) / 2 + 1;
+    let needed = if is_empty_founder { majority.min(others) } else { majority.saturating_sub(itself) };
+    if heard.len() < needed {
         return Verdict::Wait;
     }
-    match answers.iter().find(newer) {
-        Some(known) => Verdict::RolledBack { known: known.clone() },
-        None if counted == voters.len() || all_were_waited_for => Verdict::Admit,
-        None => Verdict::Wait,
+    if let Some(why) = newer(&asking.own, heard) {
+        return Verdict::RolledBack { why };
     }
+    let within = if is_empty_founder { FOUNDERS_WITHIN } else { ALL_WITHIN };
+    let all_were_waited_for = heard.len() == others || within <= asking.since;
+    match heard.iter().find(|(_, known)| is_empty_founder && 0 < known.own.last_index) {
+        None if all_were_waited_for => Verdict::Admit,
+        Some(_) if a_first_leader_knows_nothing(heard) => Verdict::Admit,
+        Some((node, known)) if all_were_waited_for => {
+            let index = known.own.last_index;
+            let why =
+                format!("its log is empty, that of node {node} has entry {index}: it was wiped, for all anybody knows");
+            Verdict::RolledBack { why }
+        }
+        None | Some(_) => Verdict::Wait,
+    }
+}
+
+/// Whether somebody has led since the group was founded, and nobody knows a later vote than that leader's.
+fn a_first_leader_knows_nothing(heard: &BTreeMap<NodeName, Known>) -> bool {
+    let latest = heard.values().map(|known| known.own.vote_term).max();
+    heard.values().any(|known| known.leads_since_founding && Some(known.own.vote_term) == latest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn name(node: &str) -> NodeName {
-        node.parse().unwrap()
+    const MOMENT: Duration = Duration::ZERO;
+    const LONG: Duration = FOUNDERS_WITHIN;
+
+    fn position(vote_term: u64, last_index: u64) -> KnownPosition {
+        KnownPosition { vote_term, last_index }
     }
 
-    fn names(nodes: &[&str]) -> Vec<NodeName> {
-        nodes.iter().map(|node| name(node)).collect()
+    /// Node, and what it knows.
+    type Word<'a> = (&'a str, Known);
+
+    fn known(node: &str, vote_term: u64, last_index: u64) -> Word<'_> {
+        (node, Known { of_it: position(vote_term, last_index), own: position(5, 100), leads_since_founding: false })
     }
 
-    fn known(node: &str, vote_term: u64, last_index: u64) -> Known {
-        Known { node: name(node), position: KnownPosition { vote_term, last_index } }
+    fn verdict(asking: &Asking, others: usize, answers: &[Word<'_>]) -> Verdict {
+        judge(asking, others, &answers.iter().map(|(node, known)| (node.parse().unwrap(), *known)).collect())
     }
 
-    fn own() -> Position {
-        Position { vote_term: 5, last_index: 100 }
+    fn voter(since: Duration) -> Asking {
+        Asking { own: Position { vote_term: 5, last_index: 100 }, counts: true, may_found: true, since }
+    }
+
+    fn is_lost(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::RolledBack { .. })
     }
 
     #[test]
     fn a_voter_alone_waits_for_nobody() {
-        assert_eq!(judge(&own(), &names(&["n1"]), &name("n1"), &[], false), Verdict::Admit);
+        assert_eq!(verdict(&voter(MOMENT), 0, &[]), Verdict::Admit);
+        assert_eq!(verdict(&founder(MOMENT), 0, &[]), Verdict::Admit);
     }
 
     #[test]
     fn a_majority_is_needed_and_all_are_waited_for_a_moment() {
-        let voters = names(&["n1", "n2", "n3"]);
-        let judge = |answers: &[Known], waited| judge(&own(), &voters, &name("n1"), answers, waited);
-        assert_eq!(judge(&[], true), Verdict::Wait);
-        assert_eq!(judge(&[known("n2", 5, 100)], false), Verdict::Wait);
-        assert_eq!(judge(&[known("n2", 5, 100)], true), Verdict::Admit);
-        assert_eq!(judge(&[known("n2", 0, 0), known("n3", 4, 99)], false), Verdict::Admit);
+        assert_eq!(verdict(&voter(LONG), 2, &[]), Verdict::Wait);
+        assert_eq!(verdict(&voter(MOMENT), 2, &[known("n2", 5, 100)]), Verdict::Wait);
+        assert_eq!(verdict(&voter(ALL_WITHIN), 2, &[known("n2", 5, 100)]), Verdict::Admit);
+        assert_eq!(verdict(&voter(MOMENT), 2, &[known("n2", 0, 0), known("n3", 4, 99)]), Verdict::Admit);
     }
 
     #[test]
     fn n72_whoever_is_known_to_have_had_more_is_rolled_back() {
-        let voters = names(&["n1", "n2", "n3"]);
-        let judge = |answers: &[Known]| judge(&own(), &voters, &name("n1"), answers, false);
         for newer in [known("n2", 6, 100), known("n2", 5, 101), known("n2", 6, 0)] {
-            assert_eq!(judge(std::slice::from_ref(&newer)), Verdict::RolledBack { known: newer.clone() });
-            assert_eq!(judge(&[known("n3", 1, 1), newer.clone()]), Verdict::RolledBack { known: newer });
+            assert!(is_lost(&verdict(&voter(MOMENT), 2, &[newer])));
+            assert!(is_lost(&verdict(&voter(MOMENT), 2, &[known("n3", 1, 1), newer])));
         }
     }
 
     #[test]
     fn entries_of_an_earlier_term_than_the_own_vote_may_have_been_replaced_and_lose_nobody() {
         // 40 entries were acknowledged to the leader of term 4 and never committed; the one of term 5 cut them off.
-        let voters = names(&["n1", "n2", "n3"]);
         let answers = [known("n2", 4, 140), known("n3", 5, 100)];
-        assert_eq!(judge(&own(), &voters, &name("n1"), &answers, false), Verdict::Admit);
+        assert_eq!(verdict(&voter(MOMENT), 2, &answers), Verdict::Admit);
         // A disk from before that cut has the earlier vote too, and does not get in.
-        let before = Position { vote_term: 4, last_index: 140 };
-        let Verdict::RolledBack { known } = judge(&before, &voters, &name("n1"), &answers, false) else { panic!() };
-        assert_eq!(known.node, name("n3"));
+        let before = Asking { own: Position { vote_term: 4, last_index: 140 }, ..voter(MOMENT) };
+        let Verdict::RolledBack { why } = verdict(&before, 2, &answers) else { panic!() };
+        assert!(why.contains("node n3"), "{why}");
         // So has one from before the entries came.
-        let older = Position { vote_term: 4, last_index: 100 };
-        assert!(matches!(judge(&older, &voters, &name("n1"), &answers[..1], true), Verdict::RolledBack { .. }));
+        let older = Asking { own: Position { vote_term: 4, last_index: 100 }, ..voter(LONG) };
+        assert!(is_lost(&verdict(&older, 2, &answers[..1])));
     }
 
     #[test]
     fn a_learner_needs_a_majority_of_the_voters_without_itself() {
-        let voters = names(&["n1", "n2", "n3"]);
-        let judge = |answers: &[Known]| judge(&own(), &voters, &name("n4"), answers, true);
-        assert_eq!(judge(&[known("n1", 1, 1)]), Verdict::Wait);
-        assert_eq!(judge(&[known("n1", 1, 1), known("n5", 1, 1)]), Verdict::Wait);
-        assert_eq!(judge(&[known("n1", 1, 1), known("n3", 1, 1)]), Verdict::Admit);
+        let learner = Asking { own: Position::default(), counts: false, may_found: false, since: LONG };
+        assert_eq!(verdict(&learner, 3, &[known("n1", 0, 0)]), Verdict::Wait);
+        assert_eq!(
+            verdict(&learner, 3, &[known("n1", 0, 0), known("n3", 0, 0)]),
+            Verdict::Admit,
+            "it promised nothing"
+        );
+    }
+
+    fn founder(since: Duration) -> Asking {
+        Asking { own: Position::default(), ..voter(since) }
+    }
+
+    /// A node that knows nothing of the founder, with an own log.
+    fn unknown(node: &str, vote_term: u64, last_index: u64, leads_since_founding: bool) -> Word<'_> {
+        (node, Known { of_it: KnownPosition::default(), own: position(vote_term, last_index), leads_since_founding })
+    }
+
+    #[test]
+    fn founders_need_a_majority_besides_themselves_and_wait_longer_for_the_others() {
+        let [two, three, four] = ["n2", "n3", "n4"].map(|node| unknown(node, 1, 0, false));
+        assert_eq!(verdict(&founder(LONG), 4, &[two, three]), Verdict::Wait, "with it they would be a majority");
+        assert_eq!(verdict(&founder(ALL_WITHIN), 4, &[two, three, four]), Verdict::Wait);
+        assert_eq!(verdict(&founder(LONG), 4, &[two, three, four]), Verdict::Admit);
+        assert_eq!(verdict(&founder(LONG), 2, &[two]), Verdict::Wait);
+        assert_eq!(verdict(&founder(MOMENT), 2, &[two, three]), Verdict::Admit);
+    }
+
+    /// Five voters, n1 led and n2 and the founder acknowledged; the founder's disk was wiped, n1 and n2 are cut off. With
+    /// n3 and n4 it would be a majority that knows nothing of what was committed.
+    #[test]
+    fn n72_a_founder_with_an_empty_log_among_logs_that_are_not_is_lost() {
+        let [two, three, four] = [(2, 9), (3, 0), (4, 7)].map(|(node, last)| (format!("n{node}"), last));
+        let answers: Vec<Word<'_>> = [&two, &three, &four].map(|(node, last)| unknown(node, 2, *last, false)).to_vec();
+        assert_eq!(verdict(&founder(MOMENT), 4, &answers), Verdict::Wait, "whoever leads may still answer");
+        assert!(is_lost(&verdict(&founder(LONG), 4, &answers)));
+        assert!(is_lost(&verdict(&founder(MOMENT), 3, &answers)), "all have answered");
+        assert_eq!(verdict(&founder(LONG), 4, &[answers[1]]), Verdict::Wait);
+    }
+
+    #[test]
+    fn who_has_led_since_the_founding_knows_that_a_late_founder_promised_nothing() {
+        let leader = unknown("n1", 2, 9, true);
+        let others = [unknown("n2", 2, 9, false), unknown("n3", 1, 0, false)];
+        assert_eq!(verdict(&founder(MOMENT), 4, &[leader, others[0], others[1]]), Verdict::Admit);
+        assert_eq!(verdict(&founder(LONG), 4, &[leader, others[0]]), Verdict::Wait);
+        let deposed = unknown("n2", 3, 9, false);
+        assert!(
+            is_lost(&verdict(&founder(LONG), 4, &[leader, deposed, others[1]])),
+            "who leads in term 3 may know of it"
+        );
+        let knows = (leader.0, Known { of_it: position(2, 4), ..leader.1 });
+        assert!(is_lost(&verdict(&founder(MOMENT), 4, &[knows, others[0], others[1]])));
     }
 }

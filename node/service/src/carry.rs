@@ -18,8 +18,8 @@ use strongroom_format::command::MemberSignature;
 use strongroom_format::id::{Digest, GroupId, NodeName, ReplicaId, Signature};
 use strongroom_peers::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use strongroom_peers::message::{
-    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, Proposed,
-    Queried, RaftClass, RaftMessage, SignedReport,
+    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, Known, Proposed, Queried,
+    RaftClass, RaftMessage, SignedReport,
 };
 use strongroom_peers::peers::Peers;
 use strongroom_peers::serve::Calls;
@@ -146,7 +146,7 @@ impl Calls for Answering {
         self.members.get(from, wanted)
     }
 
-    async fn known(&self, from: NodeName, group: GroupId, replica: ReplicaId) -> Result<KnownPosition, WordFault> {
+    async fn known(&self, from: NodeName, group: GroupId, replica: ReplicaId) -> Result<Known, WordFault> {
         self.memory.known(&from, group, replica).await
     }
 

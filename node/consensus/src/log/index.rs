@@ -58,6 +58,9 @@ pub(crate) struct GroupLog {
     moves: u64,
 }
 
+/// The index of the first entry that a leader wrote; before it lie the founding members.
+const FIRST_LED: u64 = 1;
+
 /// The log would have a hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("entry {index} does not follow entry {last:?}")]
@@ -325,6 +328,11 @@ impl GroupLog {
     /// Whether nothing ever happened to it, or nothing since it was forgotten.
     pub(crate) fn is_untouched(&self) -> bool {
         self.slots.is_empty() && self.state == GroupState::default()
+    }
+
+    /// The term of the first leader's first entry, as long as it lies in the log: behind the members that found the group.
+    pub(crate) fn first_led_term(&self) -> Option<u64> {
+        self.slot(FIRST_LED).map(|slot| slot.term)
     }
 
     /// The last vote.

@@ -9,7 +9,7 @@ use strongroom_format::id::{BlobId, Digest, GroupId, ReplicaId, Signature, Tenan
 use strongroom_peers::error::PeerError;
 use strongroom_peers::fault::{FetchFault, PutFault};
 use strongroom_peers::message::{
-    CheckpointWanted, ClaimsWanted, FragmentsWanted, KnownPosition, Proposed, Queried, RaftClass,
+    CheckpointWanted, ClaimsWanted, FragmentsWanted, Known, KnownPosition, Proposed, Queried, RaftClass,
 };
 use strongroom_peers::peers::Peers;
 
@@ -61,7 +61,8 @@ async fn words_about_voters_are_told_refused_or_put_off() {
     let server = world.serve("n2", "127.0.0.1:0").await;
     let peers = world.peers(&server.address).await;
     let known = async |group| peers.known(&n2(), GroupId(group), ReplicaId(77), SOON).await;
-    assert_eq!(known(1).await, Ok(KnownPosition { vote_term: 4, last_index: 77 }));
+    let position = |vote_term| KnownPosition { vote_term, last_index: 77 };
+    assert_eq!(known(1).await, Ok(Known { of_it: position(4), own: position(5), leads_since_founding: true }));
     assert_eq!(known(2).await, Err(PeerError::NotYet { node: n2(), why: "starting".into() }));
     assert!(matches!(known(3).await, Err(PeerError::Refused { .. })));
 

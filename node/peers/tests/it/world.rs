@@ -20,7 +20,7 @@ use strongroom_identity::issuers::{Issuer, IssuerTable, Issuers};
 use strongroom_peers::fault::{FetchFault, PutFault, RaftFault, WordFault};
 use strongroom_peers::incoming::Sorter;
 use strongroom_peers::message::{
-    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, KnownPosition, PeerNode,
+    About, CheckpointWanted, ClaimsWanted, FragmentFound, FragmentPut, FragmentsWanted, Known, KnownPosition, PeerNode,
     Proposed, Queried, RaftMessage, SignedReport,
 };
 use strongroom_peers::peers::{Peers, Runtimes};
@@ -135,9 +135,12 @@ impl Calls for Answering {
         futures_util::stream::iter(found).boxed()
     }
 
-    async fn known(&self, _: NodeName, group: GroupId, replica: ReplicaId) -> Result<KnownPosition, WordFault> {
+    async fn known(&self, _: NodeName, group: GroupId, replica: ReplicaId) -> Result<Known, WordFault> {
         match group.0 {
-            1 => Ok(KnownPosition { vote_term: 4, last_index: replica.0 }),
+            1 => {
+                let position = |vote_term| KnownPosition { vote_term, last_index: replica.0 };
+                Ok(Known { of_it: position(4), own: position(5), leads_since_founding: true })
+            }
             2 => Err(WordFault::NotYet { why: "starting".into() }),
             _ => Err(WordFault::NotAMember),
         }
