@@ -26,6 +26,7 @@ mod settings;
 mod trees;
 mod wiring;
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -298,7 +299,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("strongroomd: {why:#}");
+            // Where it cannot be said, the code still says it.
+            writeln!(std::io::stderr(), "strongroomd: {why:#}").ok();
             ExitCode::FAILURE
         }
     }

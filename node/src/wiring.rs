@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use strongroom_api::authority::Authorities;
 use strongroom_api::callers::Callers;
 use strongroom_api::enrol::{EnrolmentDoor, EnrolmentPlane, Room};
@@ -96,6 +96,8 @@ const CODING_LANES: usize = 2;
 const UPLOAD_BYTES_MAX: usize = 192 << 20;
 /// How often idle segments are cut to size and the index is made durable.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
+/// A node that was asked to end takes no longer to close what it has open; its service manager has more patience.
+const CLOSED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs a future on a runtime of its own, for commands that are no node.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -116,6 +118,8 @@ pub fn log_to_stderr() {
         )
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // A word that cannot be written, say because the disk is full, ends no thread.
+        .log_internal_errors(false)
         .init();
 }
 
@@ -131,8 +135,10 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
     let bulk = builder(2, "bulk").context("no threads for the bulk runtime")?;
     let runtimes = Runtimes { control: control.handle().clone(), bulk: bulk.handle().clone() };
     let ended = control.block_on(serve(settings, runtimes));
-    bulk.shutdown_timeout(Duration::from_secs(2));
-    control.shutdown_timeout(Duration::from_secs(2));
+    // A node that cannot go on waits for nobody: the process ends with what it has begun.
+    let patience = if ended.is_ok() { Duration::from_secs(2) } else { Duration::ZERO };
+    bulk.shutdown_timeout(patience);
+    control.shutdown_timeout(patience);
     ended
 }
 
@@ -435,25 +441,34 @@ async fn serve(settings: NodeSettings, runtimes: Runtimes) -> anyhow::Result<()>
     tracing::info!(node = %me, peer = %listen.peer, "serving nodes");
 
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let ended = tokio::select! {
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-        Some(why) = fatal_reasons.recv() => Err(anyhow::anyhow!("{why}")),
-        why = store.failed() => Err(anyhow::Error::new(why).context("the chunk store failed")),
-        Some(ended) = listeners.join_next() => Err(anyhow::anyhow!("a listener ended: {ended:?}")),
-    };
+    // What cannot go on is not closed in order: over a log that has failed that may never come to an end, and meanwhile its
+    // groups, which are as good as ever on the disk, would be taken for broken and replaced.
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+        Some(why) = fatal_reasons.recv() => bail!("{why}"),
+        why = store.failed() => return Err(anyhow::Error::new(why).context("the chunk store failed")),
+        Some(ended) = listeners.join_next() => bail!("a listener ended: {ended:?}"),
+    }
     stop.send_replace(true);
     let patience =
         tokio::time::timeout(Duration::from_secs(3), async { while listeners.join_next().await.is_some() {} });
     if patience.await.is_err() {
         tracing::info!("connections were still open after 3 s");
     }
-    tasks.shutdown().await;
-    consensus.shutdown().await;
-    if let Err(error) = store.close().await {
-        tracing::warn!(%error, "the chunk store did not close in order; it is reread at the next start");
+    let closed = tokio::time::timeout(CLOSED_WITHIN, async {
+        tasks.shutdown().await;
+        consensus.shutdown().await;
+        if let Err(error) = store.close().await {
+            tracing::warn!(%error, "the chunk store did not close in order; it is reread at the next start");
+        }
+    });
+    if closed.await.is_err() {
+        tracing::warn!(
+            "not everything was closed in order within {CLOSED_WITHIN:?}; it is recovered at the next start"
+        );
     }
-    ended
+    Ok(())
 }
 
 /// Worker *tidy*: cuts idle segments to size and makes the index durable from time to time.

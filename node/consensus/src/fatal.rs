@@ -11,14 +11,15 @@ use std::sync::Arc;
 pub struct Fatal(Arc<dyn Fn(&str) + Send + Sync>);
 
 impl Fatal {
-    /// `end` is told why. It should not return in a node, and nothing here depends on that.
+    /// `end` is told why. Nothing here depends on whether it returns.
     pub fn new(end: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self(Arc::new(end))
     }
 
     pub(crate) fn call(&self, why: &str) {
-        tracing::error!(why, "this node cannot go on");
+        // First: whoever takes the words may be as broken as the disk.
         (self.0)(why);
+        tracing::error!(why, "this node cannot go on");
     }
 }
 

@@ -14,6 +14,7 @@ mod destructive;
 mod digests;
 mod ends;
 mod enrolment;
+mod failing_disk;
 mod false_member;
 mod forge;
 mod foundation;
