@@ -156,7 +156,7 @@ fn attacked(campaign: &Campaign, host: &Host) -> anyhow::Result<bool> {
     }
     prepare(campaign, &world, &clients_dir)?;
     let weighs = campaign.workloads.contains(&Workload::Garbage);
-    let before = if weighs { garbage::weigh(&world, &cluster, "before")? } else { 0 };
+    let before = if weighs { garbage::weigh(&world, &cluster, "before")? } else { Vec::new() };
     let scratch = clients_dir.join("nemesis");
     fs::create_dir_all(&scratch).context("no scratch directory")?;
     let random = Random::named(seed, "nemesis");
@@ -166,7 +166,7 @@ fn attacked(campaign: &Campaign, host: &Host) -> anyhow::Result<bool> {
     safety(campaign, &mut nemesis, &clients_dir)?;
     liveness(campaign, &nemesis.force, &world, &clients_dir)?;
     if weighs {
-        garbage::empty(&world, &cluster, &workloads::vaults(&campaign.workloads), &clients_dir, seed, before)?;
+        garbage::empty(&world, &cluster, &workloads::vaults(&campaign.workloads), &clients_dir, seed, &before)?;
     }
     let metrics = dir.join("metrics.txt");
     // Of a node that does not answer there is none; that it does not is judged elsewhere.

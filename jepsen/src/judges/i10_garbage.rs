@@ -1,9 +1,10 @@
-//! I10, as far as it shows outside: garbage ends. When all but some snapshots were deleted and garbage had its time, disks
-//! hold what these need, and no more.
+//! I10, as far as it shows outside: garbage ends. When all but some snapshots were deleted and garbage had its time, each
+//! node's disk holds what these need, and no more.
 //!
-//! A byte that `usage` calls stored takes 1.5 on disks, a little more with heads, and disks give back whole blocks. What was
-//! begun and did not come to an end that anybody heard of may keep what it had sent for the six hours of its lease. That
-//! nothing reachable is freed is I2's and I3's business: all is restored.
+//! A node has one fragment of a chunk at most, so a byte that `usage` calls stored takes a quarter of one there, a little
+//! more with heads, and disks give back whole blocks. What was begun and did not come to an end that anybody heard of may
+//! keep what it had sent for the six hours of its lease. That nothing reachable is freed is I2's and I3's business: all is
+//! restored.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +18,8 @@ use crate::words::{ADD, APPEND, BACKUP, CHARGE, DELETE, KEEP, SPACE, USAGE};
 /// Its words; a usage alone does not ask for it.
 pub const WORDS: [&str; 1] = [SPACE];
 
-/// What a stored byte takes.
-const SPREAD: f64 = 1.5;
+/// What a stored byte takes on a node: one of the four fragments that make a chunk.
+const SHARE: f64 = 0.25;
 /// So much more may heads take.
 const MORE: f64 = 1.25;
 /// So much may lie on a node in blocks of which something is live.
@@ -27,9 +28,10 @@ const BLOCKS_BYTES: u64 = 4 << 20;
 /// What a client may have sent that did not come to an end: its lease keeps that for six hours.
 const LEASED_BYTES: u64 = 1 << 20;
 
-/// How much all disks may hold together, with so many live bytes, outcomes that nobody knows, and nodes.
-pub fn most_bytes(before: u64, live: u64, unknown: u64, nodes: u64) -> u64 {
-    before + ((live + unknown * LEASED_BYTES) as f64 * SPREAD * MORE) as u64 + nodes * BLOCKS_BYTES
+/// How much a node's disk may hold that held `before`, with so many live bytes of all tenants and so many outcomes that
+/// nobody knows.
+pub fn most_bytes(before: u64, live: u64, unknown: u64) -> u64 {
+    before + ((live + unknown * LEASED_BYTES) as f64 * SHARE * MORE) as u64 + BLOCKS_BYTES
 }
 
 /// How many snapshots were begun of which nobody knows what became.
@@ -74,16 +76,19 @@ pub fn judge(events: &[Event]) -> Verdict {
     }
     let live: u64 = live.values().sum();
     let sum = |phase: &BTreeMap<&str, u64>| phase.values().sum::<u64>();
-    let (before, full, end, nodes) = (sum(&before), sum(&full), sum(&end), end.len() as u64);
     let unknown = unknown(events);
-    let most = most_bytes(before, live, unknown, nodes);
     let mut evidence = Vec::new();
-    if most < end {
-        evidence.push(format!(
-            "by event {last_space} disks hold {end} bytes, {before} before: {live} live bytes and {unknown} unknown \
-             outcomes explain no more than {most}"
-        ));
+    for (node, &holds) in &end {
+        let had = before[node];
+        let most = most_bytes(had, live, unknown);
+        if most < holds {
+            evidence.push(format!(
+                "by event {last_space} the disk of {node} holds {holds} bytes, {had} before: {live} live bytes and {unknown} \
+                 unknown outcomes explain no more than {most}"
+            ));
+        }
     }
+    let (before, full, end) = (sum(&before), sum(&full), sum(&end));
     if full <= before {
         return Verdict::Unknown(format!("space: disks did not fill: {before} bytes before, {full} then"));
     }

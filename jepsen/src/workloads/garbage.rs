@@ -69,17 +69,17 @@ pub fn run(mut actor: Actor<'_>, number: u32, seed: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes down what fragments take on each node's disk; how much that is together.
-pub fn weigh(world: &World, cluster: &Cluster, phase: &str) -> anyhow::Result<u64> {
-    let mut sum = 0;
+/// Writes down what fragments take on each node's disk, and says it, node by node.
+pub fn weigh(world: &World, cluster: &Cluster, phase: &str) -> anyhow::Result<Vec<u64>> {
+    let mut all = Vec::new();
     for (at, node) in cluster.nodes.iter().enumerate() {
         let operation = Operation::of_harness(words::SPACE, &node.name, json!({ "phase": phase }));
         world.recorder.begin(&operation);
         let bytes = cluster.fragment_bytes(at)?;
-        sum += bytes;
+        all.push(bytes);
         world.recorder.end(&operation, Ending::ok(json!({ "bytes": bytes })));
     }
-    Ok(sum)
+    Ok(all)
 }
 
 /// Deletes whatever is there in this run's vaults and may go, waits until its bytes are gone or it is too late, and writes
@@ -90,7 +90,7 @@ pub fn empty(
     vaults: &[String],
     dir: &Path,
     seed: u64,
-    before: u64,
+    before: &[u64],
 ) -> anyhow::Result<()> {
     eprintln!("deleting everything that may go");
     let mut actors = Vec::new();
@@ -112,8 +112,10 @@ pub fn empty(
         for actor in &mut actors {
             sum = sum.zip(live(actor)?).map(|(sum, more)| sum + more);
         }
-        let bytes = (0..cluster.nodes.len()).map(|at| cluster.fragment_bytes(at)).sum::<anyhow::Result<u64>>()?;
-        let is_gone = sum.is_some_and(|live| bytes <= most_bytes(before, live, unknown, cluster.nodes.len() as u64));
+        let all =
+            (0..cluster.nodes.len()).map(|at| cluster.fragment_bytes(at)).collect::<anyhow::Result<Vec<u64>>>()?;
+        let has_no_more = |live| all.iter().zip(before).all(|(&holds, &had)| holds <= most_bytes(had, live, unknown));
+        let (bytes, is_gone) = (all.iter().sum::<u64>(), sum.is_some_and(has_no_more));
         if is_gone || GONE_WITHIN < began.elapsed() {
             eprintln!("{bytes} bytes are left on disks {} s later", began.elapsed().as_secs());
             break;

@@ -119,8 +119,10 @@ pub(crate) struct Replica {
     pub(crate) group: GroupId,
     pub(crate) id: ReplicaId,
     pub(crate) rules: Arc<dyn Machine>,
-    /// The members that this node was told of: who may speak before the log has a membership.
-    told: Mutex<Told>,
+    /// The members that this node was told of last: who may speak before the log names them.
+    told: Mutex<BTreeMap<ReplicaId, Member>>,
+    /// Those with which an empty log is founded.
+    founders: Mutex<BTreeMap<ReplicaId, Member>>,
     is_admitted: AtomicBool,
     is_fenced: AtomicBool,
     beats: AtomicU64,
@@ -131,13 +133,6 @@ pub(crate) struct Replica {
     pub(crate) applied: watch::Sender<u64>,
 }
 
-#[derive(Clone, Default)]
-struct Told {
-    members: BTreeMap<ReplicaId, Member>,
-    /// Whether they are those with which the group is founded.
-    are_founders: bool,
-}
-
 impl Replica {
     pub(crate) fn new(group: GroupId, id: ReplicaId, rules: Arc<dyn Machine>) -> Self {
         Self {
@@ -145,6 +140,7 @@ impl Replica {
             id,
             rules,
             told: Mutex::default(),
+            founders: Mutex::default(),
             is_admitted: AtomicBool::new(false),
             is_fenced: AtomicBool::new(false),
             beats: AtomicU64::new(0),
@@ -195,25 +191,29 @@ impl Replica {
         self.is_led.swap(false, Ordering::AcqRel)
     }
 
-    /// Takes the members that it is told; `are_founders`: whether an empty log may be founded with them.
-    pub(crate) fn tell(&self, members: BTreeMap<ReplicaId, Member>, are_founders: bool) {
-        *lock(&self.told) = Told { members, are_founders };
+    /// Takes the members that it is told. With whom an empty log is founded does not change by it.
+    pub(crate) fn tell(&self, members: BTreeMap<ReplicaId, Member>) {
+        *lock(&self.told) = members;
     }
 
     /// The members that it was told.
     pub(crate) fn told(&self) -> BTreeMap<ReplicaId, Member> {
-        lock(&self.told).members.clone()
+        lock(&self.told).clone()
+    }
+
+    /// An empty log may be founded with these members.
+    pub(crate) fn may_found_with(&self, founders: BTreeMap<ReplicaId, Member>) {
+        *lock(&self.founders) = founders;
     }
 
     /// The members that found the group, if it was told that they do.
     pub(crate) fn founders(&self) -> BTreeMap<ReplicaId, Member> {
-        let told = lock(&self.told);
-        if told.are_founders { told.members.clone() } else { BTreeMap::new() }
+        lock(&self.founders).clone()
     }
 
     /// The node of a replica that it was told.
     pub(crate) fn told_node(&self, replica: ReplicaId) -> Option<NodeName> {
-        lock(&self.told).members.get(&replica).map(|member| member.node.clone())
+        lock(&self.told).get(&replica).map(|member| member.node.clone())
     }
 
     /// Remembers what another replica has shown to have.

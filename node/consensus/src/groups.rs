@@ -420,9 +420,10 @@ impl Consensus {
         // Each group begins with another of them: who leads all groups of a cluster works for all.
         let founder = usize::try_from(id.0).unwrap_or_default().checked_rem(voters.len());
         let founder = voters[founder.ok_or(FoundError::NotAMember)?];
-        self.tell_as(id, members, true)?;
+        self.tell(id, members.clone())?;
         // One founds at once, so that one stands for election; the others follow if it does not (`keeping.rs`).
         let group = self.group(id).ok_or(FoundError::Stopped)?;
+        group.own.may_found_with(members);
         if !group.own.is_admitted() {
             return Err(FoundError::NotAdmitted);
         }
@@ -432,16 +433,14 @@ impl Consensus {
         Ok(())
     }
 
-    /// Tells a group its members and founds nothing: for a group that others have, or where a replica was replaced.
+    /// Tells a group its members and founds nothing: for a group that others have, where a replica was replaced, and
+    /// whenever the members have changed. Else a new member that leads is a stranger to whoever does not know it from the
+    /// log yet.
     pub fn tell(&self, id: GroupId, members: BTreeMap<ReplicaId, Member>) -> Result<(), FoundError> {
-        self.tell_as(id, members, false)
-    }
-
-    fn tell_as(&self, id: GroupId, members: BTreeMap<ReplicaId, Member>, are_founders: bool) -> Result<(), FoundError> {
         let own = self.own(id).ok_or(FoundError::Stopped)?;
         match members.get(&own.id) {
             Some(member) if member.node == self.inner.settings.node => {
-                own.tell(members, are_founders);
+                own.tell(members);
                 Ok(())
             }
             Some(_) | None => Err(FoundError::NotAMember),

@@ -5,7 +5,8 @@
 //!   started ─▶ every other voter: how far was I durable? ─▶ it and those who answered: a majority?
 //!                  ▲ again, until then                        ├ somebody knows more than the own log has ─▶ lost
 //!                  └──────────────────────────────────────────┴ nobody does ─▶ admitted; founded, if the group is new
-//!   admitted ─▶ those who have not answered are asked on ─▶ somebody knows more than the own log has ─▶ lost
+//!   admitted ┬▶ those who have not answered are asked on ─▶ somebody knows more than the own log has ─▶ lost
+//!            └▶ the cluster map has changed ─▶ told its members again: a new one may lead before the own log names it
 //! ```
 //!
 //! Promises: until it is admitted a replica answers no Raft message and never stands; a replica whose disk was put back
@@ -22,6 +23,7 @@
 //! Not here: what becomes of a lost replica (`rebuild.rs`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_consensus::group::Position;
@@ -140,7 +142,12 @@ impl Admit {
     /// Runs for ever.
     pub async fn run(self) {
         let mut rounds: BTreeMap<(GroupId, ReplicaId), Round> = BTreeMap::new();
+        let mut told = self.topology.now();
         loop {
+            let topology = self.topology.now();
+            if !Arc::ptr_eq(&told, &topology) {
+                self.tell_again(&topology);
+            }
             let asking = self.gate.asking();
             rounds.retain(|(group, replica), _| {
                 asking.contains(&(*group, *replica)) || self.gate.is_admitted(*group, *replica)
@@ -153,14 +160,26 @@ impl Admit {
                 let is_admitted = self.gate.is_admitted(*group, *replica);
                 !is_admitted || round.asked.is_none_or(|asked| ASK_ON_EVERY <= asked.elapsed())
             });
-            let all = due.map(async |((group, replica), round)| self.round(*group, *replica, round).await);
+            let all = due.map(async |((group, replica), round)| self.round(*group, *replica, round, &topology).await);
             futures_util::future::join_all(all).await;
+            told = topology;
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn round(&self, group: GroupId, replica: ReplicaId, round: &mut Round) {
-        let topology = self.topology.now();
+    /// Tells the admitted replicas who their members are by now.
+    fn tell_again(&self, topology: &Topology) {
+        for (group, replica) in self.gate.admitted() {
+            // Where another replica is to come, this one will be gone.
+            if topology.replica(group, &self.me) == Some(replica)
+                && let Err(fault) = self.consensus.tell(group, topology.members_of(group))
+            {
+                tracing::debug!(%group, %replica, %fault, "a replica was not told that its members changed");
+            }
+        }
+    }
+
+    async fn round(&self, group: GroupId, replica: ReplicaId, round: &mut Round, topology: &Topology) {
         // What this node knows of the members is older than its replica, or newer: it will be told.
         if topology.replica(group, &self.me) != Some(replica) {
             return;
@@ -194,7 +213,7 @@ impl Admit {
         match judge(&asking, others.len(), &round.heard) {
             Verdict::Wait => {}
             Verdict::RolledBack { why } => self.lose(group, replica, why),
-            Verdict::Admit => self.let_in(group, replica, &topology).await,
+            Verdict::Admit => self.let_in(group, replica, topology).await,
         }
     }
 

@@ -102,9 +102,18 @@ impl Gate {
 
     /// Those that are still asking.
     pub fn asking(&self) -> Vec<(GroupId, ReplicaId)> {
+        self.standing(&Standing::Asking)
+    }
+
+    /// Those that take part.
+    pub fn admitted(&self) -> Vec<(GroupId, ReplicaId)> {
+        self.standing(&Standing::Admitted)
+    }
+
+    fn standing(&self, wanted: &Standing) -> Vec<(GroupId, ReplicaId)> {
         let table = self.table();
-        let asking = table.iter().filter(|(_, (_, standing))| *standing == Standing::Asking);
-        asking.map(|(group, (replica, _))| (*group, *replica)).collect()
+        let stand = table.iter().filter(|(_, (_, standing))| standing == wanted);
+        stand.map(|(group, (replica, _))| (*group, *replica)).collect()
     }
 
     /// Those that are lost.
@@ -143,7 +152,8 @@ mod tests {
         assert_eq!(gate.lost(), [(GROUP, OLD, Loss::Fenced)]);
         gate.started(GROUP, NEW);
         assert!(gate.lost().is_empty() && !gate.admit(GROUP, OLD) && !gate.lose(GROUP, OLD, Loss::Fenced));
-        assert!(gate.admit(GROUP, NEW));
+        assert!(gate.admitted().is_empty() && gate.admit(GROUP, NEW));
+        assert_eq!((gate.asking(), gate.admitted()), (vec![], vec![(GROUP, NEW)]));
         gate.gone(GROUP);
         assert!(!gate.admit(GROUP, NEW) && gate.asking().is_empty());
     }

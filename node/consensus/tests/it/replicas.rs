@@ -54,6 +54,34 @@ async fn a_replica_that_is_not_admitted_answers_nothing_and_never_stands() {
 }
 
 #[tokio::test]
+async fn a_new_member_is_a_stranger_until_it_is_told_and_who_founds_the_group_stays() {
+    let cluster = Cluster::start(2, 0, &[]).await;
+    let late = &cluster.nodes[&name(1)];
+    late.run(GROUP, ReplicaId(256)).await;
+    late.consensus.admit(GROUP);
+    late.consensus.initialize(GROUP, cluster.members.clone()).await.unwrap();
+    let (old, new) = (ReplicaId(512), ReplicaId(1024));
+    let hears = async |from| {
+        let message = Message { group: GROUP, from, to: ReplicaId(256), kind: 2, body: Bytes::new() };
+        !matches!(late.consensus.handle(&name(2), message).await, Err(HandleError::NotAMember { .. }))
+    };
+    assert!(hears(old).await && !hears(new).await);
+    assert_eq!(late.status(GROUP).last_log, None, "another one is asked to found it");
+    let mut members = cluster.members.clone();
+    let replaced = members.remove(&old).unwrap();
+    members.insert(new, replaced);
+    late.consensus.tell(GROUP, members.clone()).unwrap();
+    assert!(!hears(old).await && hears(new).await);
+    members.remove(&ReplicaId(256));
+    assert_eq!(late.consensus.tell(GROUP, members), Err(FoundError::NotAMember));
+    assert!(hears(new).await);
+    // nobody else does it, so it founds: with those with whom everybody else would have
+    until(|| late.status(GROUP).last_log.is_some()).await;
+    let voters = late.consensus.membership(GROUP).unwrap().voters;
+    assert_eq!(voters.keys().collect::<Vec<_>>(), cluster.members.keys().collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_fenced_leader_stops_leading_and_follows_and_no_fenced_replica_is_elected() {
     let cluster = Cluster::start(3, 0, &[GROUP]).await;
     let index = cluster.propose(GROUP, entry("key", "one")).await;
