@@ -82,9 +82,13 @@ fn parent_in(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Field 3 of proc(5)'s `stat`; the name before it may hold anything.
+/// Fields 3 and 20 of proc(5)'s `stat`; the name before them may hold anything. Where the first thread has ended and others
+/// are still ending, these still hold the process' files and their locks: it is not gone.
 fn state_in(stat: &str) -> State {
-    match stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next()) {
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let (state, threads) = (fields.next(), fields.nth(16).and_then(|threads| threads.parse::<u32>().ok()));
+    match state.and_then(|state| state.chars().next()) {
+        Some('Z') if threads.is_some_and(|threads| 1 < threads) => State::Alive,
         Some('Z' | 'X' | 'x') | None => State::Gone,
         Some('T') => State::Stopped,
         Some(_) => State::Alive,
@@ -112,6 +116,17 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(state(pid), State::Gone);
     }
+
+    #[test]
+    fn whose_threads_still_end_is_not_gone() {
+        let stat = |state: &str, threads: u32| {
+            format!("71 (a ) b) {state} 1 71 71 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 {threads} 0 311 0")
+        };
+        assert_eq!(state_in(&stat("Z", 9)), State::Alive);
+        assert_eq!([state_in(&stat("Z", 1)), state_in("")], [State::Gone; 2]);
+        assert_eq!([state_in(&stat("T", 9)), state_in(&stat("S", 1))], [State::Stopped, State::Alive]);
+    }
+
     #[test]
     fn whoever_is_killed_takes_its_children_along() {
         let mut shell = Command::new("sh").args(["-c", "sleep 60 & sleep 61 & wait"]).spawn().unwrap();

@@ -32,6 +32,9 @@ const STEPS: usize = 3;
 /// Garbage has so long until it is gone: what killed clients had under way is given up when their leases end.
 const GONE_WITHIN: Duration = Duration::from_secs(180);
 
+/// What may lie there is looked at until it has not become less for so long: then it shows what really stays.
+const STILL_FOR: Duration = Duration::from_secs(15);
+
 /// So often it is told how far that is.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -106,7 +109,8 @@ pub fn empty(
     });
     emptied?;
     let unknown = unknown(&world.recorder.events());
-    let (began, mut told) = (Instant::now(), Instant::now());
+    let (began, mut told, mut changed) = (Instant::now(), Instant::now(), Instant::now());
+    let mut held = Vec::new();
     loop {
         let mut sum = Some(0);
         for actor in &mut actors {
@@ -116,7 +120,10 @@ pub fn empty(
             (0..cluster.nodes.len()).map(|at| cluster.fragment_bytes(at)).collect::<anyhow::Result<Vec<u64>>>()?;
         let has_no_more = |live| all.iter().zip(before).all(|(&holds, &had)| holds <= most_bytes(had, live, unknown));
         let (bytes, is_gone) = (all.iter().sum::<u64>(), sum.is_some_and(has_no_more));
-        if is_gone || GONE_WITHIN < began.elapsed() {
+        if held != all {
+            (held, changed) = (all, Instant::now());
+        }
+        if (is_gone && STILL_FOR < changed.elapsed()) || GONE_WITHIN < began.elapsed() {
             eprintln!("{bytes} bytes are left on disks {} s later", began.elapsed().as_secs());
             break;
         }
