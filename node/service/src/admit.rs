@@ -126,10 +126,28 @@ struct Round {
     heard: BTreeMap<NodeName, Known>,
 }
 
+impl Round {
+    fn begin() -> Self {
+        Self { began: Instant::now(), asked: None, heard: BTreeMap::new() }
+    }
+
+    /// Whether it is time to ask.
+    fn is_due(&self, is_admitted: bool) -> bool {
+        !is_admitted || self.asked.is_none_or(|asked| ASK_ON_EVERY <= asked.elapsed())
+    }
+
+    /// Who is to be asked: until the replica is admitted, whoever has answered may have become able to say more.
+    fn unheard<'a>(&self, others: &[&'a NodeName], is_admitted: bool) -> Vec<&'a NodeName> {
+        others.iter().copied().filter(|node| !is_admitted || !self.heard.contains_key(*node)).collect()
+    }
+}
+
 /// A replica that asks.
 #[derive(Clone, Copy, Debug)]
 struct Asking {
     own: Position,
+    /// It takes part already: others than those who let it in may still know more.
+    is_admitted: bool,
     /// It counts as one of the voters.
     counts: bool,
     /// It may be one of those with which the group was made, with a vote or without.
@@ -153,13 +171,11 @@ impl Admit {
                 asking.contains(&(*group, *replica)) || self.gate.is_admitted(*group, *replica)
             });
             for name in asking {
-                let began = Instant::now();
-                rounds.entry(name).or_insert_with(|| Round { began, asked: None, heard: BTreeMap::new() });
+                rounds.entry(name).or_insert_with(Round::begin);
             }
-            let due = rounds.iter_mut().filter(|((group, replica), round)| {
-                let is_admitted = self.gate.is_admitted(*group, *replica);
-                !is_admitted || round.asked.is_none_or(|asked| ASK_ON_EVERY <= asked.elapsed())
-            });
+            let due = rounds
+                .iter_mut()
+                .filter(|((group, replica), round)| round.is_due(self.gate.is_admitted(*group, *replica)));
             let all = due.map(async |((group, replica), round)| self.round(*group, *replica, round, &topology).await);
             futures_util::future::join_all(all).await;
             told = topology;
@@ -187,9 +203,7 @@ impl Admit {
         let voters = topology.voters_of(group);
         let others: Vec<&NodeName> = voters.iter().filter(|node| **node != self.me).collect();
         let is_admitted = self.gate.is_admitted(group, replica);
-        // Until it is admitted, whoever has answered may have become able to say more.
-        let unheard = others.iter().filter(|node| !is_admitted || !round.heard.contains_key(**node));
-        let asked = unheard.map(async |&node| {
+        let asked = round.unheard(&others, is_admitted).into_iter().map(async |node| {
             let known = self.peers.known(node, group, replica, WITHIN).await;
             let known = known.inspect_err(|fault| tracing::debug!(%group, %replica, %fault, "no word about us"));
             Some((node.clone(), known.ok()?))
@@ -200,18 +214,13 @@ impl Admit {
         round.asked = Some(Instant::now());
         // Looked at behind the answers: what they know of it was on its disk by then.
         let Some(own) = self.consensus.position(group) else { return };
-        if is_admitted {
-            if let Some(why) = newer(&own, &round.heard) {
-                self.lose(group, replica, why);
-            }
-            return;
-        }
         let members = topology.members_of(group);
         let may_found = members.contains_key(&replica) && members.keys().all(|member| replica.0 >> 8 <= member.0 >> 8);
         let counts = others.len() < voters.len();
-        let asking = Asking { own, counts, may_found, since: round.began.elapsed() };
+        let asking = Asking { own, is_admitted, counts, may_found, since: round.began.elapsed() };
         match judge(&asking, others.len(), &round.heard) {
             Verdict::Wait => {}
+            Verdict::Admit if is_admitted => {}
             Verdict::RolledBack { why } => self.lose(group, replica, why),
             Verdict::Admit => self.let_in(group, replica, topology).await,
         }
@@ -270,6 +279,9 @@ fn newer(own: &Position, heard: &BTreeMap<NodeName, Known>) -> Option<String> {
 
 /// What follows from what those of `others` voters say who have answered.
 fn judge(asking: &Asking, others: usize, heard: &BTreeMap<NodeName, Known>) -> Verdict {
+    if asking.is_admitted {
+        return newer(&asking.own, heard).map_or(Verdict::Admit, |why| Verdict::RolledBack { why });
+    }
     let is_empty_founder = asking.may_found && asking.own == Position::default();
     let itself = usize::from(asking.counts);
     let majority = (others + itself) / 2 + 1;
@@ -324,7 +336,13 @@ mod tests {
     }
 
     fn voter(since: Duration) -> Asking {
-        Asking { own: Position { vote_term: 5, last_index: 100 }, counts: true, may_found: true, since }
+        Asking {
+            own: Position { vote_term: 5, last_index: 100 },
+            is_admitted: false,
+            counts: true,
+            may_found: true,
+            since,
+        }
     }
 
     fn is_lost(verdict: &Verdict) -> bool {
@@ -354,6 +372,28 @@ mod tests {
     }
 
     #[test]
+    fn n72_who_could_not_be_reached_before_the_admission_is_asked_on_and_may_still_lose_the_replica() {
+        let [two, three]: [NodeName; 2] = ["n2", "n3"].map(|name| name.parse().unwrap());
+        let others = [&two, &three];
+        let mut round = Round::begin();
+        let admitted = Asking { is_admitted: true, ..voter(LONG) };
+        let (_, knows_nothing) = known("n2", 5, 100);
+        round.heard.insert(two.clone(), knows_nothing);
+        assert_eq!(judge(&voter(LONG), 2, &round.heard), Verdict::Admit);
+        assert_eq!((round.unheard(&others, false), round.unheard(&others, true)), (vec![&two, &three], vec![&three]));
+        assert!(round.is_due(true));
+        round.asked = Some(Instant::now());
+        assert!(round.is_due(false) && !round.is_due(true));
+        assert_eq!(judge(&admitted, 2, &round.heard), Verdict::Admit);
+        // It led, and remembers that entry 101 was acknowledged.
+        let (_, remembers) = known("n3", 5, 101);
+        round.heard.insert(three.clone(), remembers);
+        let Verdict::RolledBack { why } = judge(&admitted, 2, &round.heard) else { panic!() };
+        assert!(why.contains("node n3"), "{why}");
+        assert_eq!(round.unheard(&others, true), Vec::<&NodeName>::new());
+    }
+
+    #[test]
     fn entries_of_an_earlier_term_than_the_own_vote_may_have_been_replaced_and_lose_nobody() {
         // 40 entries were acknowledged to the leader of term 4 and never committed; the one of term 5 cut them off.
         let answers = [known("n2", 4, 140), known("n3", 5, 100)];
@@ -369,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_learner_needs_a_majority_of_the_voters_without_itself() {
-        let learner = Asking { own: Position::default(), counts: false, may_found: false, since: LONG };
+        let learner = Asking { own: Position::default(), counts: false, may_found: false, ..voter(LONG) };
         assert_eq!(verdict(&learner, 3, &[known("n1", 0, 0)]), Verdict::Wait);
         assert_eq!(
             verdict(&learner, 3, &[known("n1", 0, 0), known("n3", 0, 0)]),
