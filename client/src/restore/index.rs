@@ -87,10 +87,14 @@ fn run(gate: &Gate, node: Node, at: LeafAt) -> Result<RunNode> {
     if leaf.entries().len() as u64 != at.chunks || lengths.len() != leaf.entries().len() {
         return Err(wrong("a leaf has another number of chunks than its parent says"));
     }
-    let possible = |bytes: u64| u32::try_from(bytes).ok().filter(|bytes| (1..=CHUNK_BYTES_MAX).contains(bytes));
-    let plaintext_bytes = lengths.into_iter().map(possible).collect::<Option<Vec<u32>>>();
-    let plaintext_bytes = plaintext_bytes.ok_or_else(|| wrong("a chunk is empty, or longer than chunks are"))?;
-    Ok(RunNode { leaf: at.id, entries: leaf.entries().to_vec(), plaintext_bytes })
+    Ok(RunNode { leaf: at.id, entries: leaf.entries().to_vec(), plaintext_bytes: possible(lengths)? })
+}
+
+/// Lengths of chunks in bytes, if chunks can be so long: a writer sealed whatever it liked.
+fn possible(lengths: Vec<u64>) -> Result<Vec<u32>> {
+    let is_possible = |bytes: &u32| (1..=CHUNK_BYTES_MAX).contains(bytes);
+    let all = lengths.into_iter().map(|bytes| u32::try_from(bytes).ok().filter(is_possible)).collect::<Option<_>>();
+    all.ok_or_else(|| wrong("a chunk is empty, or longer than chunks are"))
 }
 
 async fn nodes(gate: &Gate, group: GroupId, ids: &[TreeId]) -> Result<Vec<Node>> {
@@ -119,4 +123,19 @@ async fn nodes(gate: &Gate, group: GroupId, ids: &[TreeId]) -> Result<Vec<Node>>
 
 fn wrong(why: &str) -> Error {
     Error::data_loss("MANIFEST_MISMATCH", why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_that_no_chunk_has_end_a_restore_before_anything_is_made_room_for() {
+        let longest = u64::from(CHUNK_BYTES_MAX);
+        assert_eq!(possible(vec![1, longest]).unwrap(), [1, CHUNK_BYTES_MAX]);
+        for bytes in [0, longest + 1, u64::from(u32::MAX) + 2, u64::MAX] {
+            let error = possible(vec![1, bytes]).unwrap_err();
+            assert!(error.to_string().contains("longer than chunks are"), "{bytes}: {error}");
+        }
+    }
 }
