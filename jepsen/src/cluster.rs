@@ -20,7 +20,7 @@ use crate::cluster::file::{DevFile, Node, Start};
 use crate::cluster::hooked::Hooked;
 use crate::cluster::own::Own;
 use crate::disk::Disk;
-use crate::process::State;
+use crate::process::{self, State};
 
 /// How long a node may take to answer at its ops port.
 const HTTP_PATIENCE: Duration = Duration::from_secs(3);
@@ -108,10 +108,13 @@ impl Cluster {
     pub fn end(&self, at: usize) -> Result<String, String> {
         match self.state(at) {
             State::Gone => Ok(format!("{} is gone", self.nodes[at].name)),
-            State::Alive | State::Stopped => self.kill(at).or_else(|why| match self.state(at) {
-                State::Gone => Ok(format!("{} is gone", self.nodes[at].name)),
-                State::Alive | State::Stopped => Err(why),
-            }),
+            // It may be ending by itself just now.
+            State::Alive | State::Stopped => {
+                self.kill(at).or_else(|why| match self.pid(at).is_some_and(|pid| process::comes_to(pid, State::Gone)) {
+                    true => Ok(format!("{} is gone", self.nodes[at].name)),
+                    false => Err(why),
+                })
+            }
         }
     }
 

@@ -54,6 +54,18 @@ pub fn comes_to(pid: u32, wanted: State) -> bool {
     true
 }
 
+/// Waits until a process that is gone holds nothing any more; false if it does not let go.
+pub fn lets_go(pid: u32) -> bool {
+    let began = Instant::now();
+    while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !is_over_in(&stat)) {
+        if PATIENCE < began.elapsed() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
 /// Kills a process and all that it began, and all that these did.
 pub fn kill_with_children(pid: u32) {
     let mut all = vec![pid];
@@ -79,20 +91,28 @@ fn children(parent: u32) -> Vec<u32> {
 
 /// Field 4 of proc(5)'s `stat`.
 fn parent_in(stat: &str) -> Option<u32> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    fields(stat).nth(1)?.parse().ok()
 }
 
-/// Fields 3 and 20 of proc(5)'s `stat`; the name before them may hold anything. Where the first thread has ended and others
-/// are still ending, these still hold the process' files and their locks: it is not gone.
+/// Field 3 of proc(5)'s `stat`; the name before it may hold anything.
 fn state_in(stat: &str) -> State {
-    let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let (state, threads) = (fields.next(), fields.nth(16).and_then(|threads| threads.parse::<u32>().ok()));
-    match state.and_then(|state| state.chars().next()) {
-        Some('Z') if threads.is_some_and(|threads| 1 < threads) => State::Alive,
+    match fields(stat).next().and_then(|state| state.chars().next()) {
         Some('Z' | 'X' | 'x') | None => State::Gone,
         Some('T') => State::Stopped,
         Some(_) => State::Alive,
     }
+}
+
+/// Fields 3 and 20: whether nothing runs any more. Where the first thread has ended and others are still ending, the process
+/// is a zombie, and these still hold its files and their locks.
+fn is_over_in(stat: &str) -> bool {
+    let threads = fields(stat).nth(17).and_then(|threads| threads.parse::<u32>().ok());
+    state_in(stat) == State::Gone && threads.is_none_or(|threads| threads <= 1)
+}
+
+/// The fields behind the name, from the third.
+fn fields(stat: &str) -> impl Iterator<Item = &str> {
+    stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace()
 }
 
 #[cfg(test)]
@@ -113,18 +133,20 @@ mod tests {
         assert!(!is_running(pid, &words(&["sleep"])) && !is_running(pid, &words(&["sleep", "60", "s"])));
         // Not reaped yet: a zombie is gone.
         assert!(signal(pid, Signal::KILL) && comes_to(pid, State::Gone));
+        assert!(lets_go(pid));
         child.wait().unwrap();
-        assert_eq!(state(pid), State::Gone);
+        assert!(state(pid) == State::Gone && lets_go(pid));
     }
 
     #[test]
-    fn whose_threads_still_end_is_not_gone() {
+    fn whose_threads_still_end_has_not_let_go() {
         let stat = |state: &str, threads: u32| {
             format!("71 (a ) b) {state} 1 71 71 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 {threads} 0 311 0")
         };
-        assert_eq!(state_in(&stat("Z", 9)), State::Alive);
-        assert_eq!([state_in(&stat("Z", 1)), state_in("")], [State::Gone; 2]);
+        assert_eq!([state_in(&stat("Z", 9)), state_in(&stat("Z", 1)), state_in("")], [State::Gone; 3]);
         assert_eq!([state_in(&stat("T", 9)), state_in(&stat("S", 1))], [State::Stopped, State::Alive]);
+        assert!(is_over_in(&stat("Z", 1)) && is_over_in(""));
+        assert!(!is_over_in(&stat("Z", 9)) && !is_over_in(&stat("S", 1)));
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Own {
     pub fn kill(&self, nodes: &[Node], at: usize) -> Result<String, String> {
         let mut now = self.now();
         let pid = alive(&now, nodes, at)?;
-        if !process::signal(pid, Signal::KILL) || !process::comes_to(pid, State::Gone) {
+        if !process::signal(pid, Signal::KILL) || !process::comes_to(pid, State::Gone) || !process::lets_go(pid) {
             return Err(format!("{}: process {pid} does not go", nodes[at].name));
         }
         if let Some(mut child) = now[at].child.take() {
@@ -112,6 +112,8 @@ impl Own {
                 if let Some(mut child) = now[at].child.take() {
                     child.wait().ok();
                 }
+                // It may have ended by itself a moment ago; if the number is another's by now, this waits in vain.
+                process::lets_go(pid);
                 let child = self.spawn(&nodes[at]).map_err(|why| format!("{}: {why:#}", nodes[at].name))?;
                 let pid = child.id();
                 now[at] = Now { pid, child: Some(child) };
