@@ -14,11 +14,13 @@ use crate::log::store::GroupStore;
 use crate::metrics;
 use crate::state::StateStore;
 
-/// What came of a try.
+/// What came of a try, where the state is one still.
 enum Made {
-    Durable(Result<(), Halt>),
+    Durable,
     /// The log is not durable up to there.
     TooEarly,
+    /// The disk did not take it.
+    Refused(Halt),
 }
 
 /// What checkpoints one group. Clones do the same.
@@ -34,8 +36,9 @@ pub(crate) struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// A panic in the store is reported to `health`; a checkpoint that cannot be made durable calls `fatal`: the disk may
-    /// have dropped what it was given, and is not asked again.
+    /// A write or sync that fails calls `fatal`: the disk may have dropped what it was given, and is not asked again. A state
+    /// that turns out to be damaged, or over which the store panics, is reported to `health`: it is made again, where a
+    /// process that ended would find it again as it is.
     pub(crate) fn new(
         state: &StateStore,
         lane: &Lane,
@@ -68,20 +71,27 @@ impl Checkpointer {
             let checkpointed = run_shared(&self.lane, move || {
                 let applied = state.applied_index();
                 if applied <= state.checkpointed() {
-                    return Ok(Made::Durable(Ok(())));
+                    return Ok(Made::Durable);
                 }
                 if log.look(|log| log.durable()) < applied {
                     return Ok(Made::TooEarly);
                 }
-                Ok(Made::Durable(state.checkpoint().inspect(|()| metrics::checkpointed())))
+                match state.checkpoint() {
+                    Ok(()) => {
+                        metrics::checkpointed();
+                        Ok(Made::Durable)
+                    }
+                    Err(halt) if state.is_sealed() => Ok(Made::Refused(halt)),
+                    Err(halt) => Err(halt),
+                }
             });
             match checkpointed.await {
-                Ok(Made::Durable(Ok(()))) => return Ok(()),
+                Ok(Made::Durable) => return Ok(()),
                 // a commit that others made durable before this node did: its own write is under way
                 Ok(Made::TooEarly) => {
                     writes.changed().await.map_err(|_| io::Error::other("the shared log has ended"))?
                 }
-                Ok(Made::Durable(Err(halt))) => {
+                Ok(Made::Refused(halt)) => {
                     self.fatal.call(&halt.to_string());
                     return Err(io::Error::other(halt));
                 }

@@ -147,6 +147,11 @@ impl StateStore {
         *lock(&self.inner.checkpointed)
     }
 
+    /// Whether the file takes no change any more: a write or sync of it has failed, or its owner has closed it.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.file().seal.check().is_err()
+    }
+
     /// How long the file is.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.file().file.len().unwrap_or_default()

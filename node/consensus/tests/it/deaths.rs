@@ -87,16 +87,16 @@ async fn an_entry_that_no_replica_can_apply_breaks_its_group_only() {
     cluster.check_health();
 }
 
-/// Spoils every place of a file where these bytes lie.
-fn rot(cluster: &Cluster, node: usize, path: &str, needle: &[u8]) {
+/// Spoils the places of a file where these bytes lie, of `of` that follow each other the one with this number.
+fn rot(cluster: &Cluster, node: usize, path: &str, needle: &[u8], number: usize, of: usize) {
     let disk = &cluster.disks[&name(node)];
     let path = std::path::Path::new(path);
     let file = Host::real().with_files(Arc::new(disk.clone())).files().open(path, Open::Read).unwrap();
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_exact_at(&mut bytes, 0).unwrap();
     let places: Vec<usize> = (0..bytes.len() - needle.len()).filter(|&at| bytes[at..].starts_with(needle)).collect();
-    assert!(!places.is_empty(), "nothing to spoil");
-    for at in places {
+    assert!(!places.is_empty() && places.len().is_multiple_of(of), "nothing to spoil");
+    for &at in places.iter().skip(number).step_by(of) {
         disk.damage(path, at as u64, &[0]).unwrap();
     }
 }
@@ -116,7 +116,7 @@ async fn a_row_that_rotted_on_the_disk_is_found_and_the_state_made_again() {
     node.consensus.snapshot_and_purge(GROUP, last).await.unwrap();
     node.consensus.shutdown().await;
     cluster.kill(&leader);
-    rot(&cluster, number, "/data/state/1.redb", value.as_bytes());
+    rot(&cluster, number, "/data/state/1.redb", value.as_bytes(), 0, 1);
     cluster.restart(&leader).await;
     let node = &cluster.nodes[&leader];
     let mut events = node.consensus.events();
@@ -127,6 +127,34 @@ async fn a_row_that_rotted_on_the_disk_is_found_and_the_state_made_again() {
     cluster.agree(GROUP, index).await;
     let found = cluster.nodes[&leader].consensus.read_local(GROUP, key.into_bytes()).await.unwrap();
     assert_eq!(found, value.as_bytes());
+}
+
+/// redb looks at the tables that it keeps for itself when something is made durable, and not before.
+#[tokio::test]
+async fn a_state_that_turns_out_damaged_at_a_checkpoint_is_made_again_and_does_not_end_the_node() {
+    let mut cluster = Cluster::start(3, 0, &[GROUP]).await;
+    let mut last = 0;
+    for number in 0..20 {
+        last = cluster.propose(GROUP, entry(&format!("key{number}"), "value")).await;
+    }
+    cluster.agree(GROUP, last).await;
+    let node = &cluster.nodes[&name(2)];
+    node.consensus.snapshot_and_purge(GROUP, last).await.unwrap();
+    node.consensus.shutdown().await;
+    cluster.kill(&name(2));
+    rot(&cluster, 2, "/data/state/1.redb", b"redb::TransactionIdWithPagination", 0, 3);
+    cluster.restart(&name(2)).await;
+    let node = &cluster.nodes[&name(2)];
+    let mut events = node.consensus.events();
+    let index = cluster.propose(GROUP, entry("after", "it")).await;
+    cluster.agree(GROUP, index).await;
+    let made = node.consensus.snapshot_and_purge(GROUP, index).await;
+    assert!(made.is_err(), "its tables are damaged");
+    assert_eq!(event(&mut events).await, restarted(GROUP));
+    let index = cluster.propose(GROUP, entry("after", "that")).await;
+    cluster.agree(GROUP, index).await;
+    node.consensus.snapshot_and_purge(GROUP, index).await.unwrap();
+    cluster.check_health();
 }
 
 #[tokio::test]
