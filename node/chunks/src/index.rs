@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -142,6 +142,7 @@ impl<E: Into<redb::Error>> From<E> for IndexError {
 }
 
 pub(crate) struct Index {
+    path: PathBuf,
     database: Database,
     recent: RwLock<Recent>,
 }
@@ -159,7 +160,7 @@ impl Index {
     /// Opens the index. A damaged one is removed and begun again: then nothing is `scanned`.
     pub(crate) fn open(files: &dyn Files, path: &Path) -> Result<Self, IndexError> {
         match try_open(files, path) {
-            Tried::Open(database) => return Ok(Self { database: *database, recent: RwLock::default() }),
+            Tried::Open(database) => return Ok(Self::over(path, *database)),
             Tried::Refused(error) => return Err(error),
             Tried::Damaged(why) => {
                 tracing::error!(path = %path.display(), why, "the index is damaged and made again from the segments");
@@ -167,10 +168,20 @@ impl Index {
         }
         files.remove(path).map_err(redb::Error::Io)?;
         match try_open(files, path) {
-            Tried::Open(database) => Ok(Self { database: *database, recent: RwLock::default() }),
+            Tried::Open(database) => Ok(Self::over(path, *database)),
             Tried::Refused(error) => Err(error),
             Tried::Damaged(why) => Err(IndexError::Failed(redb::Error::Corrupted(why))),
         }
+    }
+
+    fn over(path: &Path, database: Database) -> Self {
+        Self { path: path.to_owned(), database, recent: RwLock::default() }
+    }
+
+    /// Takes a damaged index its name, so that the next opening makes it again from the segments. Whoever has it open goes on
+    /// with it, and should not for long.
+    pub(crate) fn condemn(&self, files: &dyn Files) -> io::Result<()> {
+        condemn(files, &self.path)
     }
 
     /// Adds rows in memory; they are found at once and durable after a flush. `scanned`: everything below it in the
@@ -332,6 +343,38 @@ impl Index {
     }
 }
 
+/// As [`Index::condemn`], where none is open. Without one there is nothing to do.
+pub(crate) fn condemn(files: &dyn Files, path: &Path) -> io::Result<()> {
+    if !files.exists(path)? {
+        return Ok(());
+    }
+    tracing::error!(path = %path.display(), "the index is damaged: the next start makes it again from the segments");
+    files.remove(path)?;
+    match path.parent() {
+        Some(directory) => files.sync_dir(directory),
+        None => Ok(()),
+    }
+}
+
+/// Whether an error says that the file holds something else than was written: it is made again then. Anything else is the
+/// disk's, or somebody else's, and stays.
+pub(crate) fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Corrupted(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TableIsNotMultimap(_)
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableDoesNotExist(_) => true,
+        // what redb and our backend say of bytes that are no database, or end too early
+        redb::Error::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+        ),
+        _ => false,
+    }
+}
+
 fn scanned_key(tenant: TenantId, segment: SegmentNumber) -> [u8; 20] {
     let mut key = [0; 20];
     key[..16].copy_from_slice(tenant.as_bytes());
@@ -352,9 +395,6 @@ fn try_open(files: &dyn Files, path: &Path) -> Tried {
         let mut transaction = database.begin_write()?;
         transaction.set_quick_repair(true);
         let version = {
-            transaction.open_table(COPIES)?;
-            transaction.open_table(SCANNED)?;
-            transaction.open_table(TAGS)?;
             let mut about = transaction.open_table(ABOUT)?;
             let version = about.get("version")?.map(|version| version.value());
             if version.is_none() {
@@ -362,21 +402,22 @@ fn try_open(files: &dyn Files, path: &Path) -> Tried {
             }
             version.unwrap_or(VERSION)
         };
+        // What the tables of another version are like is not this program's to say.
+        if version == VERSION {
+            transaction.open_table(COPIES)?;
+            transaction.open_table(SCANNED)?;
+            transaction.open_table(TAGS)?;
+        }
         transaction.commit()?;
         Ok((database, version))
     }));
     match opened {
         Ok(Ok((database, VERSION))) => Tried::Open(Box::new(database)),
         Ok(Ok((_, found))) => Tried::Refused(IndexError::Unknown { found }),
-        Ok(Err(redb::Error::Io(error))) => match error.kind() {
-            io::ErrorKind::WouldBlock => Tried::Refused(IndexError::Busy),
-            // what redb and our backend say of bytes that are no database, or end too early
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
-                Tried::Damaged(error.to_string())
-            }
-            _ => Tried::Refused(IndexError::Failed(redb::Error::Io(error))),
-        },
-        Ok(Err(redb::Error::Corrupted(why))) => Tried::Damaged(why),
+        Ok(Err(redb::Error::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => {
+            Tried::Refused(IndexError::Busy)
+        }
+        Ok(Err(error)) if is_damage(&error) => Tried::Damaged(error.to_string()),
         Ok(Err(error)) => Tried::Refused(error.into()),
         Err(_) => Tried::Damaged("the database panicked".to_owned()),
     }

@@ -17,6 +17,7 @@ mod freeing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -33,7 +34,7 @@ use strongroom_host::lane::{Lane, LaneError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::damage::How;
-use crate::index::{Index, IndexError, KEY_BYTES, Key, Location, SegmentNumber};
+use crate::index::{self, Index, IndexError, KEY_BYTES, Key, Location, SegmentNumber};
 use crate::metrics;
 use crate::segment::{self, BLOCK_BYTES, Check, Seen};
 
@@ -199,7 +200,7 @@ impl ChunkStore {
         let reads: Arc<[Lane]> =
             (0..options.read_lanes.max(1)).map(|n| host.lane(&format!("chunks-read-{n}"))).collect();
         let (host, data_directory) = (host.clone(), data_directory.to_owned());
-        let shared = write.run(move || Shared::open(host, &data_directory, options)).await??;
+        let shared = write.run(move || Shared::open(&host, &data_directory, options)).await??;
         Ok(Self { shared: Arc::new(shared), write, reads, next_read: Arc::default() })
     }
 
@@ -291,7 +292,7 @@ impl ChunkStore {
             tokio::select! {
                 biased;
                 () = woken => {}
-                poisoned = self.write.poisoned() => return poisoned.into(),
+                poisoned = self.write.poisoned() => return self.shared.fail(&poisoned),
             }
         }
     }
@@ -401,12 +402,21 @@ struct Staged {
 }
 
 impl Shared {
-    /// Runs on the write lane.
-    fn open(host: Host, data_directory: &Path, options: Options) -> Result<Self, ChunksError> {
+    /// Runs on the write lane. A database over a damaged index may panic, here once and not at each start.
+    fn open(host: &Host, data_directory: &Path, options: Options) -> Result<Self, ChunksError> {
+        let open = || Self::open_as_is(host.clone(), data_directory, options);
+        catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
+            let (files, path) = (&**host.files(), index_path(data_directory));
+            index::condemn(files, &path).map_err(|cause| unreadable(&path, "removed", cause))?;
+            open()
+        })
+    }
+
+    fn open_as_is(host: Host, data_directory: &Path, options: Options) -> Result<Self, ChunksError> {
         let files = Arc::clone(host.files());
         let root = data_directory.join("segments");
         files.create_dir_all(&root).map_err(|cause| unreadable(&root, "made", cause))?;
-        let index = Index::open(&*files, &data_directory.join("index.redb")).map_err(|error| match error {
+        let index = Index::open(&*files, &index_path(data_directory)).map_err(|error| match error {
             IndexError::Busy => ChunksError::Busy,
             error => ChunksError::Failed { why: chain(&error) },
         })?;
@@ -821,10 +831,23 @@ impl Shared {
         }
     }
 
-    /// Marks the store as failed for good.
+    /// Marks the store as failed for good. Where the index may be what is damaged, it is left to be made again: else the next
+    /// process would find it as it is, and fail again.
     fn fail(&self, error: &(dyn std::error::Error + 'static)) -> ChunksError {
         let why = chain(error);
         tracing::error!(error = %why, "the chunk store has failed");
+        let is_damage = match error.downcast_ref::<IndexError>() {
+            Some(IndexError::Failed(cause)) => index::is_damage(cause),
+            Some(IndexError::Busy | IndexError::Unknown { .. }) => false,
+            // a panic, of the database for all that is known
+            None => matches!(error.downcast_ref::<LaneError>(), Some(LaneError::Poisoned { .. })),
+        };
+        if is_damage
+            && self.failure.get().is_none()
+            && let Err(error) = self.index.condemn(&**self.host.files())
+        {
+            tracing::error!(%error, "the index was not removed");
+        }
         let _ = self.failure.set(Arc::clone(&why));
         self.failing.notify_waiters();
         ChunksError::Failed { why }
@@ -839,6 +862,10 @@ impl Shared {
             error => self.fail(&error),
         }
     }
+}
+
+fn index_path(data_directory: &Path) -> PathBuf {
+    data_directory.join("index.redb")
 }
 
 fn location(segment: SegmentNumber, offset: u64, header: &FragmentHeader) -> Location {
@@ -909,3 +936,6 @@ impl Readers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -472,9 +472,11 @@ impl State {
 
     /// Whether a file may reach `end` without filling the disk.
     fn check_room(&mut self, number: u64, end: u64) -> io::Result<()> {
-        let used = self.used_bytes();
         let has = self.inode(number)?.bytes();
-        if self.capacity_bytes < used - has + has.max(end) {
+        // A file that lost its name while somebody has it open takes room, too.
+        let is_named = self.names.values().any(|named| *named == number);
+        let others = self.used_bytes() - if is_named { has } else { 0 };
+        if self.capacity_bytes < others + has.max(end) {
             self.failures += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }

@@ -328,6 +328,35 @@ async fn the_index_is_made_again_also_where_the_first_record_is_torn() {
     .await;
 }
 
+/// A page that lost what it is makes the database panic or complain.
+#[tokio::test]
+async fn an_index_of_which_any_page_rotted_is_made_again_when_it_is_opened() {
+    on_both(async |host, directory| {
+        let copies: Vec<NewCopy> = (0..300).map(|n| copy(n, 100, 5)).collect();
+        let store = open(&host, &directory).await.unwrap();
+        store.put(tenant(1), tag(1), copies.clone()).await.unwrap();
+        store.close().await.unwrap();
+        let path = directory.join("index.redb");
+        let index = host.files().open(&path, Open::Read).unwrap();
+        let mut whole = vec![0; index.len().unwrap() as usize];
+        index.read_exact_at(&mut whole, 0).unwrap();
+        let used = |page: &usize| whole[page * 4096..][..4096].iter().any(|byte| *byte != 0);
+        for page in (0..whole.len() / 4096).filter(used) {
+            let index = host.files().open(&path, Open::WriteOrNew).unwrap();
+            index.set_len(0).unwrap();
+            index.write_at(&whole, 0).unwrap();
+            index.write_at(&[0xee], page as u64 * 4096).unwrap();
+            index.sync_data().unwrap();
+            drop(index);
+            let store = open(&host, &directory).await.unwrap();
+            for copy in &copies {
+                store.get(tenant(1), copy.copy.blob, Some(copy.copy.index)).await.unwrap();
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_survey_sees_what_the_index_lists() {
     on_both(async |host, directory| {
