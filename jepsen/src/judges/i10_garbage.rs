@@ -35,7 +35,7 @@ pub fn most_bytes(before: u64, live: u64, unknown: u64) -> u64 {
 }
 
 /// What begins a snapshot.
-pub const BEGINS: [&str; 5] = [BACKUP, CHARGE, KEEP, APPEND, ADD];
+const BEGINS: [&str; 5] = [BACKUP, CHARGE, KEEP, APPEND, ADD];
 
 /// How many snapshots were begun of which nobody knows what became.
 pub fn unknown(events: &[Event]) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! - Under a limit, what is used never grows beyond it: neither as `usage` shows it nor by what was acknowledged. What was
 //!   there when the limit was set may stay.
-//! - At rest (the final `usage`): nothing is under way, but leases of what nobody knows whether it ended; a vault has as many snapshots as are listed; its tenant has what its
+//! - At rest (the final `usage`): nothing is under way; a vault has as many snapshots as are listed; its tenant has what its
 //!   vaults have together, and what its writers have. Listed is what was acknowledged and not deleted, perhaps what nobody
 //!   knows, and nothing else of this workload's vaults.
 //!
@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use crate::calls::{Call, calls};
 use crate::history::{Event, Kind};
-use crate::judges::i10_garbage::BEGINS;
 use crate::verdict::Verdict;
 use crate::words::{CHARGE, DELETE, LIMIT, STOCK, USAGE};
 
@@ -32,7 +31,6 @@ pub fn judge(events: &[Event]) -> Verdict {
     let charges = calls(events, &[CHARGE]);
     let deletes = calls(events, &[DELETE]);
     let limits = calls(events, &[LIMIT]);
-    let begun = calls(events, &BEGINS);
     let tenants: BTreeSet<&str> = charges.iter().chain(&usages).chain(&limits).map(Call::tenant).collect();
     let mut evidence = Vec::new();
     let mut missing = None;
@@ -52,8 +50,7 @@ pub fn judge(events: &[Event]) -> Verdict {
             missing = missing.or(Some(*tenant));
             continue;
         };
-        // Leases of whatever workload count: they are the tenant's.
-        let unknown = own(&begun, tenant).iter().any(|call| call.kind() == Kind::Info);
+        let unknown = charges.iter().any(|charge| charge.kind() == Kind::Info);
         at_rest(tenant, last, &stock, unknown, &mut evidence);
         is_listed(&stock, &charges, &deletes, &mut evidence);
     }
