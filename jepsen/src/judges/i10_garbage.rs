@@ -34,12 +34,9 @@ pub fn most_bytes(before: u64, live: u64, unknown: u64) -> u64 {
     before + ((live + unknown * LEASED_BYTES) as f64 * SHARE * MORE) as u64 + BLOCKS_BYTES
 }
 
-/// What begins a snapshot.
-const BEGINS: [&str; 5] = [BACKUP, CHARGE, KEEP, APPEND, ADD];
-
 /// How many snapshots were begun of which nobody knows what became.
 pub fn unknown(events: &[Event]) -> u64 {
-    let begun = calls(events, &BEGINS);
+    let begun = calls(events, &[BACKUP, CHARGE, KEEP, APPEND, ADD]);
     begun.iter().filter(|call| call.kind() == Kind::Info).count() as u64
 }
 
